@@ -6,6 +6,7 @@
 //! | `reference`, `platform` | what an image is called, what it runs on |
 //! | `image`, `layer` | [`ImageConfig`]; [`Snapshot`], [`LayerId`], [`DiffId`] |
 //! | `op`, `graph` | [`Op`] and its parts; [`Graph`] of them |
+//! | [`path`], [`pattern`] | paths cleaned as Go does; wildcards and ignore files |
 //! | `span`, `diagnostic`, `event` | places in a text, findings, progress |
 //!
 //! **Invariant:** no I/O, no async, no clock, no environment. Whatever stands here can be made in a test by hand.
@@ -17,6 +18,8 @@ mod graph;
 mod image;
 mod layer;
 mod op;
+pub mod path;
+pub mod pattern;
 mod platform;
 mod reference;
 mod span;
