@@ -1,1 +1,11 @@
-//! executor
+//! Performs one [`Op`](kiln_core::Op) on snapshots: RUN in a sandbox, COPY and ADD, and the sources.
+//!
+//! Data in: an op, the outputs of its inputs, the store, the registry client, the user's contexts and secrets. Data out: a
+//! snapshot with at most one layer more, or a walked context.
+//!
+//! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
+
+pub mod isolation;
+pub mod launcher;
+pub mod process;
+pub mod sandbox;

@@ -1,0 +1,58 @@
+//! The sandbox: a process in a root file system of its own, described by an OCI runtime `Spec`.
+
+mod bundle;
+mod running;
+
+use std::io;
+
+pub use bundle::{Bundle, Content, Graft, GraftSource, Profile, Tree, Writable};
+pub use running::{Exit, Handle, Io, Running, Status, Stream};
+
+/// Starts processes in sandboxes: kiln's own launcher, or an OCI runtime that is installed.
+pub trait Sandbox: Send + Sync {
+    /// Starts the process of `bundle` and returns at once; a program that cannot be executed is reported by [`Running::wait`].
+    ///
+    /// # Errors
+    /// When the bundle cannot be understood or the sandbox cannot be made.
+    fn start(&self, bundle: &Bundle, io: Io) -> Result<Running, SandboxError>;
+}
+
+/// Why a sandbox did not start or was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The specification asks for something that it may not, or leaves out what is needed.
+    #[error("sandbox specification: {0}")]
+    Spec(String),
+    /// A step of making the sandbox failed.
+    #[error("sandbox: {operation}")]
+    Setup {
+        /// What was attempted, on what.
+        operation: String,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The program could not be executed: `ENOENT` is 127 for a shell, `EACCES` and `ENOEXEC` 126.
+    #[error("execute `{program}`")]
+    Exec {
+        /// The first argument, as asked for.
+        program: String,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The launcher process is gone.
+    #[error("the launcher process has ended")]
+    LauncherGone,
+}
+
+impl SandboxError {
+    /// The exit code that `docker run` gives for this: 127 not found, 126 not executable, 125 otherwise.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Exec { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
+            Self::Exec { .. } => 126,
+            Self::Spec(_) | Self::Setup { .. } | Self::LauncherGone => 125,
+        }
+    }
+}
