@@ -1,1 +1,28 @@
-//! cache
+//! What is addressed by digest on this machine: blobs, layers and their manifests, action results, cache mounts.
+//!
+//! In: bytes, trees and keys. Out: the same again, verified, for as long as somebody needs them.
+//!
+//! | module | nouns |
+//! | --- | --- |
+//! | `store`, `session`, `lock`, `trash` | [`Store`], what each process of it uses, locks between processes |
+//! | `content` | [`Blobs`] by digest |
+//! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
+//!
+//! **Invariant:** knows neither Dockerfiles nor processes. A lookup that finds something damaged or half there finds
+//! nothing.
+
+mod content;
+mod index;
+mod lock;
+mod session;
+mod store;
+mod trash;
+
+pub use content::{BlobError, BlobWriter, Blobs};
+pub use index::{
+    BuildRow, Fact, FileStat, ImageRecord, Index, IndexError, Origin, PackedLayer, StatTable,
+    StatTableBuilder, StoredImage,
+};
+pub use lock::{FileLock, LockMode};
+pub use session::ScratchDir;
+pub use store::{OverlayXattrs, Store, StoreError, StoreOptions};

@@ -1,0 +1,153 @@
+//! The tables, and which rows a new boot may trust.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kiln_core::ContentHash;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+/// The version of the tables is in the file's name: another version is another file beside this one.
+pub(crate) const FILE: &str = "1.sqlite";
+
+/// A generation takes new rows.
+const OPEN: i64 = 0;
+/// A generation takes no more rows; the file system is being synced.
+const CLOSED: i64 = 1;
+/// All that a generation's rows speak of is on the disk.
+const DURABLE: i64 = 2;
+
+/// The tables whose rows speak of files, each with a column `generation`.
+const DATED: [&str; 8] = ["asked", "made", "images", "names", "packed", "diffs", "chains", "facts"];
+
+const TABLES: &str = "
+    CREATE TABLE boot (id INTEGER NOT NULL);
+    CREATE TABLE generations (id INTEGER PRIMARY KEY AUTOINCREMENT, boot INTEGER NOT NULL, state INTEGER NOT NULL);
+    CREATE TABLE asked (definition BLOB PRIMARY KEY, layers BLOB NOT NULL, generation INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE made (key BLOB PRIMARY KEY, layers BLOB NOT NULL, generation INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE images (id BLOB PRIMARY KEY, record BLOB NOT NULL, generation INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE names (name TEXT PRIMARY KEY, image BLOB NOT NULL, generation INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE packed (layer BLOB, compression TEXT, diff_id BLOB NOT NULL, blob BLOB NOT NULL, size INTEGER NOT NULL, tar_size INTEGER NOT NULL,
+        generation INTEGER NOT NULL, PRIMARY KEY (layer, compression)) WITHOUT ROWID;
+    CREATE TABLE diffs (layer BLOB PRIMARY KEY, diff_id BLOB NOT NULL, generation INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE chains (chain BLOB PRIMARY KEY, layer BLOB NOT NULL, generation INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE facts (namespace TEXT, key BLOB, value BLOB NOT NULL, blob BLOB, generation INTEGER NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, key)) WITHOUT ROWID;
+    CREATE TABLE history (id TEXT PRIMARY KEY, started INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE mounts (id BLOB PRIMARY KEY, about TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+    PRAGMA user_version = 1;
+";
+
+/// Opens the database, or makes it.
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(60))?;
+    // A sync, which marks rows durable, also shortens the log; the last process to close does not wait for the disk.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // The log is not synced at a commit: a power cut may take the last rows, never the database's order.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    if !is_made(&connection)? {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !is_made(&transaction)? {
+            transaction.execute_batch(TABLES)?;
+        }
+        transaction.commit()?;
+    }
+    Ok(connection)
+}
+
+fn is_made(connection: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(version != 0)
+}
+
+/// A boot id as the rows have it.
+pub(crate) fn boot_number(boot_id: &str) -> i64 {
+    let hash = ContentHash::of(boot_id.as_bytes());
+    let (first, _) = hash.as_bytes().split_first_chunk::<8>().expect("a hash has 32 bytes");
+    i64::from_le_bytes(*first)
+}
+
+/// The boot in which the rows were last cleared of what was not durable.
+pub(crate) fn boot_of(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT id FROM boot", [], |row| row.get(0)).optional()
+}
+
+/// Deletes what another boot did not make durable, and has `recover` take away the files that no row speaks of.
+/// Other processes of the new boot wait meanwhile.
+pub(crate) fn begin_boot(
+    connection: &mut Connection,
+    boot: i64,
+    recover: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    // That the rows are gone must be on the disk before anything new is made under the same names.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if boot_of(&transaction)? != Some(boot) {
+        for table in DATED {
+            transaction.execute(
+                &format!(
+                    "DELETE FROM {table} WHERE generation NOT IN (SELECT id FROM generations WHERE state = ?1)"
+                ),
+                [DURABLE],
+            )?;
+        }
+        compact_generations(&transaction)?;
+        recover(&transaction)?;
+        transaction.execute("DELETE FROM boot", [])?;
+        transaction.execute("INSERT INTO boot VALUES (?1)", [boot])?;
+    }
+    transaction.commit()?;
+    connection.pragma_update(None, "synchronous", "NORMAL")
+}
+
+/// Gives all durable rows one generation.
+fn compact_generations(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM generations WHERE state <> ?1", [DURABLE])?;
+    let last: Option<i64> = transaction.query_row("SELECT max(id) FROM generations", [], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(()) };
+    for table in DATED {
+        transaction.execute(&format!("UPDATE {table} SET generation = ?1 WHERE generation <> ?1"), [last])?;
+    }
+    transaction.execute("DELETE FROM generations WHERE id <> ?1", [last])?;
+    Ok(())
+}
+
+/// The generation that new rows belong to.
+pub(crate) fn open_generation(transaction: &Transaction<'_>, boot: i64) -> rusqlite::Result<i64> {
+    let found = transaction
+        .prepare_cached("SELECT id FROM generations WHERE boot = ?1 AND state = ?2")?
+        .query_row(params![boot, OPEN], |row| row.get(0))
+        .optional()?;
+    match found {
+        Some(id) => Ok(id),
+        None => {
+            transaction
+                .execute("INSERT INTO generations (boot, state) VALUES (?1, ?2)", params![boot, OPEN])?;
+            Ok(transaction.last_insert_rowid())
+        }
+    }
+}
+
+/// Lets the generations of this boot take no more rows. The newest of them, if there is one that has rows.
+pub(crate) fn close_generation(transaction: &Transaction<'_>, boot: i64) -> rusqlite::Result<Option<i64>> {
+    transaction.execute(
+        "UPDATE generations SET state = ?1 WHERE boot = ?2 AND state = ?3",
+        params![CLOSED, boot, OPEN],
+    )?;
+    transaction.query_row(
+        "SELECT max(id) FROM generations WHERE boot = ?1 AND state = ?2",
+        params![boot, CLOSED],
+        |row| row.get(0),
+    )
+}
+
+/// What was closed before the sync began is on the disk.
+pub(crate) fn mark_durable(transaction: &Transaction<'_>, boot: i64, closed: i64) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE generations SET state = ?1 WHERE boot = ?2 AND state = ?3 AND id <= ?4",
+        params![DURABLE, boot, CLOSED, closed],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The store: a directory that several processes share.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use kiln_core::ContentHash;
+
+use crate::content::Blobs;
+use crate::index::{Index, IndexError};
+use crate::lock::{self, FileLock, LockMode};
+use crate::session::{self, Held, ScratchDir, Session};
+use crate::trash::Trash;
+
+/// Whose extended attributes say `opaque` in the layers' trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayXattrs {
+    /// `trusted.overlay.*`, for who may mount as root of the machine.
+    Trusted,
+    /// `user.overlay.*`, for who mounts in a user namespace.
+    User,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The directory.
+    pub root: PathBuf,
+    /// The form of the layers' trees.
+    pub xattrs: OverlayXattrs,
+    /// What differs from one start of the machine to the next: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Tells the time.
+    pub clock: fn() -> SystemTime,
+}
+
+/// What failed with the store as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A directory or file of the store could not be made, read or moved.
+    #[error("{action} `{path}` in the store")]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The directory is a store of another kind.
+    #[error("the store `{path}` was made as `{found}`, and this is `{wanted}`: give another directory")]
+    Kind {
+        /// The store.
+        path: PathBuf,
+        /// What it says of itself.
+        found: String,
+        /// What it should say.
+        wanted: &'static str,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| Self::Io { action, path, cause }
+    }
+}
+
+/// What is addressed by digest on this machine. Cheap to clone; one a process is enough.
+///
+/// ```text
+/// kind                             the version of this tree, and whose attributes are in the layers
+/// blobs/sha256/<hex>               as in an OCI layout
+/// layers/<id>/{tree,manifest}      immutable
+/// db/1.sqlite                      the index
+/// stat/1/<context>                 the stat index
+/// mounts/<id>/                     RUN --mount=type=cache
+/// tmp/<session>/ leases/<session>  half-made things and what is in use, of living processes
+/// locks/ trash/                    flock files; what is being removed
+/// ```
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: StoreOptions,
+    /// Before the session: the index notes the times of last use when it goes.
+    index: Index,
+    blobs: Blobs,
+    session: Arc<Session>,
+}
+
+const DIRECTORIES: [&str; 9] =
+    ["blobs/sha256", "layers", "db", "stat/1", "mounts", "tmp", "leases", "locks", "trash"];
+
+impl Store {
+    /// Opens the store, making it if it is not there, and sweeps what dead processes left.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let root = &options.root;
+        prepare(root, options.xattrs)?;
+        let trash = Trash::new(root.join("trash"));
+        session::sweep(root, &trash).map_err(StoreError::io("sweep", root.join("tmp")))?;
+        trash.reap_leftovers().map_err(StoreError::io("empty", root.join("trash")))?;
+        let session = Arc::new(Session::new(root.clone(), trash));
+        let index = Index::open(Arc::clone(&session), &options.boot_id, options.clock, |_| Ok(()))?;
+        let blobs = Blobs::new(Arc::clone(&session));
+        Ok(Self { shared: Arc::new(Shared { options, index, blobs, session }) })
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        &self.shared.options.root
+    }
+
+    /// Whose attributes are in the layers.
+    pub fn xattrs(&self) -> OverlayXattrs {
+        self.shared.options.xattrs
+    }
+
+    /// Blobs by digest.
+    pub fn blobs(&self) -> &Blobs {
+        &self.shared.blobs
+    }
+
+    /// What was made, what it is called and where it is.
+    pub fn index(&self) -> &Index {
+        &self.shared.index
+    }
+
+    /// A new empty directory under `tmp/`, which goes with its owner.
+    pub fn scratch_dir(&self) -> Result<ScratchDir, StoreError> {
+        self.shared
+            .session
+            .scratch_dir()
+            .map_err(StoreError::io("make a directory under", self.root().join("tmp")))
+    }
+
+    /// Waits for the exclusive lock `name`, shared by all processes. Blocks the thread.
+    pub fn lock(&self, name: &str) -> Result<FileLock, StoreError> {
+        let path = self.lock_path(name);
+        FileLock::acquire(&path, LockMode::Exclusive).map_err(StoreError::io("lock", path))
+    }
+
+    /// Waits for the lock `name` in the given mode. Blocks the thread.
+    pub fn lock_as(&self, name: &str, mode: LockMode) -> Result<FileLock, StoreError> {
+        let path = self.lock_path(name);
+        FileLock::acquire(&path, mode).map_err(StoreError::io("lock", path))
+    }
+
+    /// Takes the exclusive lock `name` if nobody holds it.
+    pub fn try_lock(&self, name: &str) -> Result<Option<FileLock>, StoreError> {
+        let path = self.lock_path(name);
+        FileLock::try_acquire(&path, LockMode::Exclusive).map_err(StoreError::io("lock", path))
+    }
+
+    /// The directory of a cache mount, made if it is not there, held for the life of this process.
+    pub fn cache_mount(&self, key: &ContentHash) -> Result<PathBuf, StoreError> {
+        let path = self.root().join("mounts").join(key.hex());
+        let held = self.shared.session.hold([Held::Mount(*key)]);
+        held.and_then(|()| fs::create_dir_all(&path)).map_err(StoreError::io("make", &path))?;
+        Ok(path)
+    }
+
+    /// Makes all that was remembered so far outlast a power cut. Takes as long as the disk does: for a background thread.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let root = fs::File::open(self.root()).map_err(StoreError::io("open", self.root()))?;
+        Ok(self.shared.index.make_durable(|| Ok(rustix::fs::syncfs(&root)?))?)
+    }
+
+    /// Waits until all that was thrown away is gone from the disk.
+    pub fn empty_trash(&self) -> Result<(), StoreError> {
+        self.shared.session.trash().empty().map_err(StoreError::io("empty", self.root().join("trash")))
+    }
+
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.root().join("locks").join(lock::file_name(name))
+    }
+}
+
+/// Makes the tree, or checks that it is of this kind.
+fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
+    let wanted = match xattrs {
+        OverlayXattrs::Trusted => "kiln store 1 trusted",
+        OverlayXattrs::User => "kiln store 1 user",
+    };
+    let path = root.join("kind");
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim_end() == wanted => return Ok(()),
+        Ok(found) => {
+            return Err(StoreError::Kind {
+                path: root.to_owned(),
+                found: found.trim_end().to_owned(),
+                wanted,
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    }
+    for directory in DIRECTORIES {
+        let path = root.join(directory);
+        fs::create_dir_all(&path).map_err(StoreError::io("make", path))?;
+    }
+    // Last, and whole by its rename: a tree with a kind has all its directories.
+    let half = root.join("tmp").join(session::random_name());
+    fs::write(&half, format!("{wanted}\n")).map_err(StoreError::io("write", &half))?;
+    fs::rename(&half, &path).map_err(StoreError::io("write", path))
+}
