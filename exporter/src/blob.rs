@@ -1,0 +1,130 @@
+//! Where the bytes of layers come from, and the small documents that the exporter makes itself.
+
+use std::io::{self, Read};
+
+use kiln_core::oci_spec::image::{Descriptor, MediaType};
+use kiln_core::{DiffId, Digest, Platform};
+
+use crate::document;
+
+/// A place that has blobs: the store, or a map in a test.
+pub trait BlobRead: Send + Sync {
+    /// Opens the blob from its first byte.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read.
+    fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, BlobReadError>;
+}
+
+/// A blob that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobReadError {
+    /// It is not there.
+    #[error("blob {0} is not in the store")]
+    Missing(Digest),
+    /// It is there and cannot be read.
+    #[error("read blob {digest}")]
+    Io {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// A layer as it is exported: its tar as a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Of the tar.
+    pub diff_id: DiffId,
+    /// Of the blob. [`assemble`](crate::assemble) turns its media type into the image's kind.
+    pub descriptor: Descriptor,
+}
+
+/// A document of an image: its bytes and what others call it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// What is stored and sent, to the byte.
+    pub bytes: Vec<u8>,
+    /// Of these bytes.
+    pub descriptor: Descriptor,
+}
+
+impl Blob {
+    pub(crate) fn new(media_type: MediaType, bytes: Vec<u8>) -> Self {
+        let descriptor = document::descriptor(media_type, Digest::of(&bytes), bytes.len() as u64);
+        Self { bytes, descriptor }
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+}
+
+/// An image for one platform, ready to be written or sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The configuration.
+    pub config: Blob,
+    /// The manifest. Its descriptor has the platform and the descriptor's annotations.
+    pub manifest: Blob,
+    /// The layers, bottom first.
+    pub layers: Vec<LayerBlob>,
+    /// What it runs on.
+    pub platform: Platform,
+}
+
+/// Several images under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The index document.
+    pub document: Blob,
+    /// The images in it, in its order.
+    pub images: Vec<Image>,
+}
+
+/// What has a name: an image, or an index of images.
+#[derive(Debug, Clone, Copy)]
+pub enum Exported<'a> {
+    /// One image.
+    Image(&'a Image),
+    /// An index.
+    Index(&'a Index),
+}
+
+impl<'a> Exported<'a> {
+    /// The document that a name points to.
+    pub fn root(self) -> &'a Blob {
+        match self {
+            Self::Image(image) => &image.manifest,
+            Self::Index(index) => &index.document,
+        }
+    }
+
+    /// The images, one or those of the index.
+    pub fn images(self) -> &'a [Image] {
+        match self {
+            Self::Image(image) => std::slice::from_ref(image),
+            Self::Index(index) => &index.images,
+        }
+    }
+
+    /// All documents, each after those that it speaks of.
+    pub fn documents(self) -> Vec<&'a Blob> {
+        let mut documents: Vec<&Blob> =
+            self.images().iter().flat_map(|image| [&image.config, &image.manifest]).collect();
+        if let Self::Index(index) = self {
+            documents.push(&index.document);
+        }
+        documents
+    }
+
+    /// All layers, each blob once, in order of first appearance.
+    pub fn layers(self) -> Vec<&'a LayerBlob> {
+        let mut seen = std::collections::HashSet::new();
+        let layers = self.images().iter().flat_map(|image| &image.layers);
+        layers.filter(|layer| seen.insert(layer.descriptor.digest().to_string())).collect()
+    }
+}
