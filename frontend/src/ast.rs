@@ -73,8 +73,10 @@ pub struct Instruction {
     pub keyword: Word,
     /// The logical line: the text without continuations, comments and heredoc bodies.
     pub original: Word,
-    /// The comment lines directly above, without `#` and outer blanks.
+    /// The comment lines above, without `#` and outer blanks.
     pub comments: Vec<Word>,
+    /// The empty lines between its continued ones.
+    pub blanks: Vec<Span>,
     /// `--name=value` words, as written.
     pub flags: Vec<Flag>,
     /// What follows the flags, split as the instruction's grammar has it.

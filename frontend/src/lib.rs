@@ -6,4 +6,9 @@
 //! **Invariant:** no I/O. Base images are asked for through a trait, all at once.
 
 pub mod ast;
+mod dump;
+pub mod expand;
 mod syntax;
+
+pub use dump::dump;
+pub use syntax::{Parsed, parse, parse_trigger};
