@@ -9,6 +9,7 @@
 //! | `image`, `layer` | [`Image`] read back from an OCI layout or tar; [`Entry`] of a layer |
 //! | `peer` | skopeo, umoci, podman, …; what is absent is *skipped: why*, or a failure under `make test` |
 //! | `registry` | [`Registry`]: a docker-registry on loopback |
+//! | `process` | what runs and what is mounted on the machine |
 //! | `progress` | steps, logs and warnings out of `--progress rawjson` |
 //!
 //! **Invariant:** nothing here is shared with kiln's crates, so that a fault of theirs cannot hide in the reader.
@@ -20,6 +21,7 @@ mod image;
 mod layer;
 mod outcome;
 mod peer;
+mod process;
 mod progress;
 mod registry;
 
@@ -30,5 +32,6 @@ pub use image::Image;
 pub use layer::{Entry, Kind, merge, read_layer};
 pub use outcome::Outcome;
 pub use peer::{Peer, is_root, skipped};
+pub use process::{has_mounts, is_running, wait_until};
 pub use progress::{Progress, Step, Warning};
 pub use registry::{Login, Registry};

@@ -99,12 +99,13 @@ pub(crate) struct Cases {
 impl Cases {
     pub(crate) fn read(dir: &Path) -> Self {
         let mut files: Vec<_> =
-            fs::read_dir(dir).expect("list golden").map(|entry| entry.unwrap().path()).collect();
+            fs::read_dir(dir).expect("list golden").map(|entry| entry.expect("list golden").path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
         files.sort();
         let mut cases: Vec<Case> = Vec::new();
         for file in files {
-            let mut whole: Value = serde_json::from_slice(&fs::read(&file).unwrap()).expect("JSON");
+            let mut whole: Value =
+                serde_json::from_slice(&fs::read(&file).expect("read golden")).expect("JSON");
             cases.extend(serde_json::from_value::<Vec<Case>>(whole["cases"].take()).expect("cases"));
         }
         let by_id = cases.iter().enumerate().map(|(index, case)| (case.id.clone(), index)).collect();

@@ -9,8 +9,18 @@ use crate::case::{Case, Cases};
 use crate::performed::Performed;
 
 /// The parts of a result, as they are counted.
-pub(crate) const ASPECTS: [&str; 9] =
-    ["ok", "config", "history", "layer count", "files", "layers", "warnings", "run output", "lint"];
+pub(crate) const ASPECTS: [&str; 10] = [
+    "ok",
+    "error line",
+    "config",
+    "history",
+    "layer count",
+    "files",
+    "layers",
+    "warnings",
+    "run output",
+    "lint",
+];
 
 /// An aspect and, if kiln differs there, how.
 pub(crate) type Verdict = (&'static str, Result<(), String>);
@@ -27,6 +37,9 @@ pub(crate) fn all(case: &Case, cases: &Cases, performed: &Performed) -> Vec<Verd
     if !agree {
         return verdicts;
     }
+    if let Some(line) = expect["error_line"].as_u64() {
+        verdicts.push(("error line", same(&json!(line), &json!(error_line(&performed.outcome.stderr)))));
+    }
     if case.succeeds() || expect["warnings"].is_array() {
         verdicts.push(("warnings", same(&or_empty(&expect["warnings"]), &warnings(performed))));
     }
@@ -37,6 +50,12 @@ pub(crate) fn all(case: &Case, cases: &Cases, performed: &Performed) -> Vec<Verd
         verdicts.extend(image(case, cases, performed));
     }
     verdicts
+}
+
+/// The line of the Dockerfile that an error points to: ` --> Dockerfile:3:1`.
+fn error_line(stderr: &str) -> Option<u64> {
+    let place = stderr.lines().find_map(|line| line.trim_start().strip_prefix("--> "))?;
+    place.rsplit(':').nth(1)?.parse().ok()
 }
 
 fn disagreement(case: &Case, performed: &Performed) -> String {
@@ -88,25 +107,35 @@ fn image(case: &Case, cases: &Cases, performed: &Performed) -> Vec<Verdict> {
 
     let mut verdicts = vec![
         ("config", same(&expect["image"], &config)),
-        ("history", same(&or_empty(&expect["history"]), &without_created(&history))),
+        ("history", same(&own_history(&expect["history"]), &own_history(&history))),
         ("layer count", same(&expect["diff_id_count"], &json!(count))),
         ("files", files(expected_layers(expect), added)),
-        ("layers", layers(expected_layers(expect), added)),
+        ("layers", layers(&expected_layers(expect), added)),
     ];
     if expect["created"].is_string() {
-        let times = or_empty(&history).as_array().unwrap().iter().map(|h| h["created"].clone()).collect();
+        let times = history.as_array().into_iter().flatten().map(|entry| entry["created"].clone()).collect();
         let epoch = same(&expect["created"], &created.unwrap_or_default());
-        verdicts
-            .push(("history", epoch.and_then(|()| same(&expect["history_created"], &Value::Array(times)))));
+        verdicts.push((
+            "history",
+            epoch.and_then(|()| same(last(&expect["history_created"]), last(&Value::Array(times)))),
+        ));
     }
     verdicts
 }
 
-fn without_created(history: &Value) -> Value {
+/// The last of a list.
+fn last(list: &Value) -> &Value {
+    list.as_array().and_then(|list| list.last()).unwrap_or(&Value::Null)
+}
+
+/// The history without times and without the entry of the imported base, which each importer words in its own way.
+fn own_history(history: &Value) -> Value {
     let mut history = or_empty(history);
     for entry in history.as_array_mut().into_iter().flatten() {
         entry.as_object_mut().expect("a history entry").remove("created");
     }
+    let is_base = |entry: &Value| entry["created_by"] == "base" || entry["comment"] == "base";
+    history.as_array_mut().expect("a list").retain(|entry| !is_base(entry));
     history
 }
 
@@ -127,11 +156,11 @@ fn expected_layers(expect: &Value) -> Vec<&Vec<Value>> {
 }
 
 /// Layer by layer, entry by entry, times included.
-fn layers(expected: Vec<&Vec<Value>>, actual: &[Vec<Entry>]) -> Result<(), String> {
+fn layers(expected: &[&Vec<Value>], actual: &[Vec<Entry>]) -> Result<(), String> {
     let mut differences = String::new();
     for index in 0..expected.len().max(actual.len()) {
         let left: BTreeMap<_, _> = expected.get(index).into_iter().flat_map(|l| by_path(l)).collect();
-        let entries = actual.get(index).map(|layer| layer.iter().map(form).collect()).unwrap_or_default();
+        let entries: Vec<Value> = actual.get(index).into_iter().flatten().map(form).collect();
         let right = by_path(&entries);
         let paths: BTreeSet<_> = left.keys().chain(right.keys()).collect();
         for path in paths {
@@ -183,7 +212,7 @@ fn together(layers: Vec<&Vec<Value>>) -> BTreeMap<String, Value> {
     merged
 }
 
-fn by_path(entries: &Vec<Value>) -> BTreeMap<String, Value> {
+fn by_path(entries: &[Value]) -> BTreeMap<String, Value> {
     let path = |entry: &Value| entry["path"].as_str().expect("an entry has a path").to_owned();
     entries.iter().map(|entry| (path(entry), entry.clone())).collect()
 }

@@ -12,8 +12,9 @@ use crate::deviations;
 use crate::performed::Performed;
 
 /// The share of cases that must agree in an aspect, in percent.
-const REQUIRED: [(&str, f64); 9] = [
+const REQUIRED: [(&str, f64); 10] = [
     ("ok", 100.0),
+    ("error line", 98.0),
     ("config", 98.0),
     ("history", 98.0),
     ("layer count", 98.0),
@@ -46,7 +47,7 @@ impl Score {
                     match verdict {
                         Ok(()) => *self.agree.entry(aspect).or_default() += 1,
                         Err(difference) => {
-                            writeln!(text, "[{aspect}]\n{difference}").expect("a string takes it")
+                            writeln!(text, "[{aspect}]\n{difference}").expect("a string takes it");
                         }
                     }
                 }

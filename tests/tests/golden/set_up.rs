@@ -37,14 +37,15 @@ fn set_mode(path: &Path, mode: u32) {
 fn copy_tree(from: &Path, to: &Path) {
     make_dir(to);
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
-        let (source, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        let meta = fs::symlink_metadata(&source).unwrap();
+        let entry = entry.expect("list the corpus");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let meta = entry.metadata().expect("stat");
         if meta.is_symlink() {
-            symlink(fs::read_link(&source).unwrap(), &target).unwrap();
+            symlink(fs::read_link(&source).expect("readlink"), &target).expect("symlink");
         } else if meta.is_dir() {
             copy_tree(&source, &target);
         } else {
-            fs::write(&target, fs::read(&source).unwrap()).unwrap();
+            fs::write(&target, fs::read(&source).expect("read the corpus")).expect("write");
             set_mode(&target, if meta.mode() & 0o111 == 0 { 0o644 } else { 0o755 });
         }
     }
@@ -107,7 +108,7 @@ fn owner(file: &FileSpec, path: &Path) {
 fn set_times(path: &Path) {
     if path.symlink_metadata().expect("stat").is_dir() {
         for entry in fs::read_dir(path).expect("list") {
-            set_times(&entry.unwrap().path());
+            set_times(&entry.expect("list").path());
         }
     }
     let time = Timespec { tv_sec: CONTEXT_MTIME, tv_nsec: 0 };

@@ -1,0 +1,30 @@
+//! What runs and what is mounted on the machine, as /proc tells.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Whether a process with exactly these arguments runs anywhere on the machine.
+pub fn is_running(arguments: &[&str]) -> bool {
+    let wanted: Vec<u8> = arguments.iter().flat_map(|word| word.bytes().chain([0])).collect();
+    let processes = fs::read_dir("/proc").expect("list /proc").flatten();
+    processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok()).any(|line| line == wanted)
+}
+
+/// Waits until a process with these arguments runs, or runs no more; false if that takes more than ten seconds.
+pub fn wait_until(running: bool, arguments: &[&str]) -> bool {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while is_running(arguments) != running {
+        if Instant::now() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10)); // the kernel tells nobody about another's orphans
+    }
+    true
+}
+
+/// Whether anything is mounted below a directory, as this process sees it.
+pub fn has_mounts(below: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+    mounts.contains(&*below.to_string_lossy())
+}
