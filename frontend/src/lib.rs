@@ -8,6 +8,7 @@
 pub mod ast;
 mod dump;
 pub mod expand;
+pub mod lint;
 mod syntax;
 
 pub use dump::dump;

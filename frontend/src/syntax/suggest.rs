@@ -1,25 +1,34 @@
 //! The nearest valid word to a mistyped one.
 
-/// `did you mean X?`, if one of `words` is near to `typed`, whatever their case.
+/// The most edits between a word and what was meant.
+const FARTHEST: usize = 2;
+
+/// `did you mean X?`, if one of `words` is near to `typed`, whatever their case. A word of which nothing would be left is near
+/// to nothing.
 pub(crate) fn help(typed: &str, words: &[&str]) -> Option<String> {
-    nearest(typed, words).map(|word| format!("did you mean {word}?"))
+    let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    if typed.chars().count() <= FARTHEST {
+        return None;
+    }
+    let found = nearest(&typed.to_lowercase(), lower.iter().map(String::as_str))?;
+    let index = lower.iter().position(|word| word == found)?;
+    Some(format!("did you mean {}?", words[index]))
 }
 
-/// The word of `words` that is at most three edits from `typed` and not it; the first of equally near ones.
-pub(crate) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
-    let typed: Vec<char> = typed.to_lowercase().chars().collect();
-    let farthest = 3.min(typed.len().saturating_sub(1));
+/// The word of `words` that is at most two edits from `typed` and not it; the first of equally near ones. BuildKit's choice.
+pub(crate) fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let typed: Vec<char> = typed.chars().collect();
     let mut best: Option<(usize, &str)> = None;
     for word in words {
-        let letters: Vec<char> = word.to_lowercase().chars().collect();
-        if letters.len().abs_diff(typed.len()) > farthest {
+        let letters: Vec<char> = word.chars().collect();
+        if letters.len().abs_diff(typed.len()) > FARTHEST {
             continue;
         }
         let distance = distance(&typed, &letters);
         if distance == 0 {
             return None;
         }
-        if distance <= farthest && best.is_none_or(|(least, _)| distance < least) {
+        if distance <= FARTHEST && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, word));
         }
     }
@@ -48,12 +57,14 @@ mod tests {
     #[test]
     fn only_near_words_are_suggested() {
         let words = ["FROM", "COPY", "RUN", "ENTRYPOINT"];
-        assert_eq!(nearest("FORM", &words), Some("FROM"));
-        assert_eq!(nearest("cpoy", &words), Some("COPY"));
-        assert_eq!(nearest("ENTRYPIONT", &words), Some("ENTRYPOINT"));
-        assert_eq!(nearest("BADCMD", &words), None);
-        assert_eq!(nearest("x", &words), None);
-        assert_eq!(nearest("run", &words), None);
-        assert_eq!(nearest("", &words), None);
+        let help = |typed: &str| help(typed, &words);
+        assert_eq!(help("FORM").unwrap(), "did you mean FROM?");
+        assert_eq!(help("cpoy").unwrap(), "did you mean COPY?");
+        assert_eq!(help("ENTRYPIONT").unwrap(), "did you mean ENTRYPOINT?");
+        for typed in ["BADCMD", "x", "run", ""] {
+            assert_eq!(help(typed), None, "{typed}");
+        }
+        assert_eq!(nearest("a", ["b"]), Some("b"));
+        assert_eq!(nearest("A", ["a", "bcd"]), Some("a"));
     }
 }
