@@ -7,21 +7,30 @@
 //! | `store`, `session`, `lock`, `trash` | [`Store`], what each process of it uses, locks between processes |
 //! | `content` | [`Blobs`] by digest |
 //! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
+//! | `gc` | [`PrunePolicy`], [`DiskUsage`], [`Checked`] |
 //!
 //! **Invariant:** knows neither Dockerfiles nor processes. A lookup that finds something damaged or half there finds
 //! nothing.
 
 mod content;
+mod gc;
 mod index;
+mod layer;
 mod lock;
 mod session;
 mod store;
 mod trash;
 
 pub use content::{BlobError, BlobWriter, Blobs};
+pub use gc::{Checked, Damage, Damaged, DiskUsage, Freed, PrunePolicy, RecordKind, UsageRecord};
 pub use index::{
     BuildRow, Fact, FileStat, ImageRecord, Index, IndexError, Origin, PackedLayer, StatTable,
     StatTableBuilder, StoredImage,
+};
+pub use layer::{
+    Archive, ArchiveError, Attributes, DecodeError, Decompressor, Device, Draft, Encoded, Entry, FileContent,
+    Format, Found, Kind, Layer, LayerError, Layers, Limits, Links, Manifest, ManifestError, Member, MemberError,
+    MemberKind, Node, ResolveError, Resolved, Rooted, Timestamp, TreeWriter, Unpacked, View, Xattrs, path_order,
 };
 pub use lock::{FileLock, LockMode};
 pub use session::ScratchDir;

@@ -1,0 +1,109 @@
+//! Extended attributes: which ones belong to a layer, and overlayfs's own, which never do.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
+use rustix::io::Errno;
+
+use super::entry::Xattrs;
+use crate::store::OverlayXattrs;
+
+impl OverlayXattrs {
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.",
+            Self::User => b"user.overlay.",
+        }
+    }
+
+    /// The mark of a directory that hides what the layers below have in it.
+    pub(crate) fn opaque(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.opaque",
+            Self::User => "user.overlay.opaque",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Trusted => Self::User,
+            Self::User => Self::Trusted,
+        }
+    }
+}
+
+/// Whether a layer may carry the attribute: file capabilities, and users' own but for overlayfs's namespace, which
+/// would come alive in a mount.
+pub(crate) fn belongs(name: &[u8]) -> bool {
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(OverlayXattrs::User.prefix()))
+}
+
+/// What a file or directory carries of a layer's attributes, and whether it is marked opaque.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) xattrs: Xattrs,
+    pub(crate) opaque: bool,
+}
+
+/// Reads the attributes of something that a step has written. A mark of the mode that is not mounted here would come
+/// alive elsewhere, so it is removed.
+pub(crate) fn read(file: impl AsFd, mode: OverlayXattrs) -> io::Result<Read> {
+    let mut read = Read::default();
+    for name in names(&file)?.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        if name == mode.opaque().as_bytes() {
+            read.opaque = value(&file, name)? == b"y";
+        } else if name.starts_with(mode.other().prefix()) {
+            fremovexattr(&file, name)?;
+        } else if belongs(name) {
+            read.xattrs.insert(name.to_vec(), value(&file, name)?);
+        }
+    }
+    Ok(read)
+}
+
+/// Takes the opaque mark from a directory.
+pub(crate) fn clear_opaque(directory: impl AsFd, mode: OverlayXattrs) -> io::Result<()> {
+    match fremovexattr(directory, mode.opaque()) {
+        Ok(()) | Err(Errno::NODATA) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Gives a file or directory all of `xattrs`.
+pub(crate) fn write(file: impl AsFd, xattrs: &Xattrs) -> io::Result<()> {
+    for (name, value) in xattrs {
+        fsetxattr(&file, name.as_slice(), value, XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn names(file: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut buffer = [0_u8; 512];
+    match flistxattr(&file, &mut buffer[..]) {
+        Ok(length) => return Ok(buffer[..length].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    }
+    // The kernel's own bound (XATTR_LIST_MAX).
+    let mut buffer = vec![0_u8; 65_536];
+    let length = flistxattr(&file, &mut buffer[..])?;
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+fn value(file: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
+    let mut buffer = [0_u8; 256];
+    match fgetxattr(&file, name, &mut buffer[..]) {
+        Ok(length) => return Ok(buffer[..length].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    // XATTR_SIZE_MAX.
+    let mut buffer = vec![0_u8; 65_536];
+    let length = fgetxattr(&file, name, &mut buffer[..])?;
+    buffer.truncate(length);
+    Ok(buffer)
+}
