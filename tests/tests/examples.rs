@@ -29,7 +29,7 @@ fn hello_greets_and_leaves_ignored_files_out() {
     build(&env, "hello");
     let out = env.kiln(["run", "--rm", "hello"]).run().success().stdout();
     assert!(out.starts_with("Hello"), "{out}");
-    env.kiln(["run", "--rm", "hello", "test", "!", "-e", "/app/notes.txt"]).run().success();
+    env.kiln(["run", "--rm", "hello", "test", "!", "-e", "/app/context/notes.txt"]).run().success();
 }
 
 #[test]
