@@ -91,3 +91,59 @@ impl fmt::Debug for Decompressor<'_> {
         f.debug_struct("Decompressor").field("format", &self.format).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn check(program: &str, format: Format) {
+        let text: Vec<u8> = (0..200_000_u32).flat_map(|n| (n % 1000).to_string().into_bytes()).collect();
+        let compress = |bytes: &[u8]| {
+            let child = Command::new(program).arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            let Ok(mut child) = child else { return None };
+            let mut stdin = child.stdin.take().unwrap();
+            let bytes = bytes.to_vec();
+            let feed = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
+            let out = child.wait_with_output().unwrap().stdout;
+            feed.join().unwrap();
+            Some(out)
+        };
+        let Some(mut packed) = compress(&text[..300_000]) else {
+            println!("skipped: no {program} here");
+            return;
+        };
+        // Two members, as parallel compressors write them.
+        packed.extend(compress(&text[300_000..]).unwrap());
+        let mut decompressor = Decompressor::detect(&packed[..]).unwrap();
+        assert_eq!(decompressor.format(), format);
+        let mut out = Vec::new();
+        decompressor.read_to_end(&mut out).unwrap();
+        assert!(out == text, "{program}: {} bytes of {}", out.len(), text.len());
+
+        let cut = &packed[..packed.len() / 2 + 1000];
+        let read = Decompressor::detect(cut).unwrap().read_to_end(&mut Vec::new());
+        assert!(read.is_err(), "{program}: a cut stream is no end");
+    }
+
+    #[test]
+    fn every_format_is_told_by_its_bytes() {
+        check("gzip", Format::Gzip);
+        check("zstd", Format::Zstd);
+        check("bzip2", Format::Bzip2);
+        check("xz", Format::Xz);
+    }
+
+    #[test]
+    fn what_is_not_compressed_passes() {
+        for bytes in [&b""[..], b"a", b"plain text"] {
+            let mut decompressor = Decompressor::detect(bytes).unwrap();
+            assert_eq!(decompressor.format(), Format::None);
+            let mut out = Vec::new();
+            decompressor.read_to_end(&mut out).unwrap();
+            assert_eq!(out, bytes);
+        }
+    }
+}

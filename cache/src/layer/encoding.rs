@@ -297,3 +297,90 @@ impl<'a> Reader<'a> {
         Ok(Device { major: self.small()?, minor: self.small()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::TestLayers;
+    use super::*;
+
+    fn attributes() -> impl Strategy<Value = Attributes> {
+        let xattrs = proptest::collection::btree_map(
+            proptest::collection::vec(1_u8.., 1..8),
+            proptest::collection::vec(any::<u8>(), 0..8),
+            0..2,
+        );
+        (0..0o10000_u32, any::<u32>(), any::<u32>(), any::<i64>(), 0..1_000_000_000_u32, xattrs).prop_map(
+            |(mode, uid, gid, seconds, nanoseconds, xattrs)| Attributes {
+                mode,
+                uid,
+                gid,
+                mtime: Timestamp { seconds, nanoseconds },
+                xattrs,
+            },
+        )
+    }
+
+    fn manifest() -> impl Strategy<Value = Manifest> {
+        let kind = prop_oneof![
+            (any::<u64>(), any::<[u8; 32]>()).prop_map(|(size, hash)| Kind::File(FileContent {
+                size,
+                hash: ContentHash::from_bytes(hash)
+            })),
+            "[a-z/.]{1,20}".prop_map(|target| Kind::Symlink { target: target.into() }),
+            (any::<u32>(), any::<u32>()).prop_map(|(major, minor)| Kind::Char(Device { major, minor })),
+            Just(Kind::Fifo),
+        ];
+        proptest::collection::btree_map("[a-c]{1,2}", (kind, attributes()), 0..20).prop_map(|entries| {
+            let mut all: Vec<Entry> = vec![];
+            for (name, (kind, attributes)) in entries {
+                let dir = name[..1].to_owned() + "-dir";
+                if all.last().is_none_or(|last| !last.path.starts_with(&dir)) {
+                    all.push(Entry { path: dir.clone().into(), kind: Kind::Dir, attributes: attributes.clone() });
+                }
+                all.push(Entry { path: Path::new(&dir).join(name), kind, attributes });
+            }
+            Manifest::new(all).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_manifest_survives_its_bytes(manifest in manifest()) {
+            let Encoded { bytes, id, content } = manifest.encode();
+            prop_assert_eq!(Manifest::decode(&bytes, &id).unwrap(), (manifest, content));
+        }
+
+        #[test]
+        fn a_damaged_manifest_is_refused(manifest in manifest(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+            let Encoded { mut bytes, id, .. } = manifest.encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(Manifest::decode(&bytes, &id).is_err());
+            // Somebody's own id for nonsense: an error or a manifest, but no panic.
+            let _ = Manifest::decode(&bytes, &LayerId(ContentHash::of(&bytes)));
+            let _ = Manifest::decode(&bytes[..at], &LayerId(ContentHash::of(&bytes[..at])));
+        }
+
+        #[test]
+        fn times_are_in_the_layer_id_and_not_in_the_content_id(manifest in manifest(), by in 1..1000_i64) {
+            prop_assume!(!manifest.entries().is_empty());
+            let mut entries = manifest.entries().to_vec();
+            for entry in &mut entries {
+                entry.attributes.mtime.seconds = entry.attributes.mtime.seconds.wrapping_add(by);
+                entry.attributes.mtime.nanoseconds ^= 1;
+            }
+            let (a, b) = (manifest.encode(), Manifest::new(entries).unwrap().encode());
+            prop_assert_ne!(a.id, b.id);
+            prop_assert_eq!(a.content, b.content);
+        }
+    }
+
+    #[test]
+    fn the_encoding_is_what_stores_already_hold() {
+        let layer = TestLayers::new().layer("d a 0700 5:6\nf a/b =hello\nl c ->/x\nw gone");
+        let id = layer.id.0.hex();
+        expect_test::expect!["609e56928336a62f7c5c67e3415d149f11a17690edc55ef4167da07a1667b054"].assert_eq(&id);
+    }
+}

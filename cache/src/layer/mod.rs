@@ -22,6 +22,8 @@ mod layers;
 mod manifest;
 mod pack;
 mod rooted;
+#[cfg(test)]
+mod testing;
 mod unpack;
 mod view;
 mod writer;
