@@ -113,7 +113,7 @@ fn nothing_is_left_for_later_or_silenced_without_a_reason() {
         concat!("FIX", "ME"),
         concat!("XX", "X:"),
         concat!("#[all", "ow("),
-        concat!("#[ign", "ore"),
+        concat!("#[ign", "ore]"),
     ];
     for path in files("rs") {
         let text = fs::read_to_string(&path).expect("read a source file");
