@@ -260,3 +260,6 @@ pub(crate) fn random_name() -> String {
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What layers, drafts and blobs share of a session.
+pub(crate) type SharedSession = Arc<Session>;

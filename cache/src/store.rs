@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use kiln_core::ContentHash;
+use rusqlite::Transaction;
 
 use crate::content::Blobs;
+use crate::gc;
 use crate::index::{Index, IndexError};
 use crate::lock::{self, FileLock, LockMode};
 use crate::session::{self, Held, ScratchDir, Session};
@@ -110,7 +112,8 @@ impl Store {
         session::sweep(root, &trash).map_err(StoreError::io("sweep", root.join("tmp")))?;
         trash.reap_leftovers().map_err(StoreError::io("empty", root.join("trash")))?;
         let session = Arc::new(Session::new(root.clone(), trash));
-        let index = Index::open(Arc::clone(&session), &options.boot_id, options.clock, |_| Ok(()))?;
+        let recover = |t: &Transaction<'_>| gc::recover(t, root, session.trash());
+        let index = Index::open(Arc::clone(&session), &options.boot_id, options.clock, recover)?;
         let blobs = Blobs::new(Arc::clone(&session));
         Ok(Self { shared: Arc::new(Shared { options, index, blobs, session }) })
     }
@@ -123,6 +126,11 @@ impl Store {
     /// Whose attributes are in the layers.
     pub fn xattrs(&self) -> OverlayXattrs {
         self.shared.options.xattrs
+    }
+
+    /// What had to be done to open the store, if people should know of it.
+    pub fn notice(&self) -> Option<&str> {
+        self.shared.index.notice()
     }
 
     /// Blobs by digest.
@@ -169,6 +177,11 @@ impl Store {
         Ok(path)
     }
 
+    /// Notes what people call a cache mount, and that it is used now.
+    pub fn describe_mount(&self, key: &ContentHash, about: &str) -> Result<(), StoreError> {
+        Ok(self.shared.index.set_mount(key, about)?)
+    }
+
     /// Makes all that was remembered so far outlast a power cut. Takes as long as the disk does: for a background thread.
     pub fn sync(&self) -> Result<(), StoreError> {
         let root = fs::File::open(self.root()).map_err(StoreError::io("open", self.root()))?;
@@ -178,6 +191,14 @@ impl Store {
     /// Waits until all that was thrown away is gone from the disk.
     pub fn empty_trash(&self) -> Result<(), StoreError> {
         self.shared.session.trash().empty().map_err(StoreError::io("empty", self.root().join("trash")))
+    }
+
+    pub(crate) fn trash(&self) -> &Trash {
+        self.shared.session.trash()
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.shared.options.clock)()
     }
 
     fn lock_path(&self, name: &str) -> PathBuf {
@@ -208,8 +229,9 @@ fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
         let path = root.join(directory);
         fs::create_dir_all(&path).map_err(StoreError::io("make", path))?;
     }
-    // Last, and whole by its rename: a tree with a kind has all its directories.
-    let half = root.join("tmp").join(session::random_name());
+    // Last, and whole by its rename: a tree with a kind has all its directories. Not in `tmp`, where another process that
+    // is here already would sweep it.
+    let half = root.join(format!(".kind-{}", session::random_name()));
     fs::write(&half, format!("{wanted}\n")).map_err(StoreError::io("write", &half))?;
     fs::rename(&half, &path).map_err(StoreError::io("write", path))
 }

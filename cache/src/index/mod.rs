@@ -7,7 +7,7 @@
 //! | `packed` | layer and compression → blob; layer → diff id |
 //! | `chains` | chain id of an OCI image → layer unpacked for it |
 //! | `facts` | what other parts remember: HTTP validators, resolved tags |
-//! | `history` | past builds |
+//! | `history`, `mounts` | past builds; names and uses of cache mounts |
 //! | `stat` | the stat index: not rows, one file a context under `stat/` |
 //!
 //! **Durability.** A row is written without a sync, in the generation that is open in this boot. [`Store::sync`] closes the
@@ -24,9 +24,10 @@ mod chains;
 mod facts;
 mod history;
 mod images;
+mod mounts;
 mod packed;
 mod schema;
-pub(crate) mod stat;
+mod stat;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -35,6 +36,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_core::{ContentHash, Snapshot};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub(crate) use self::actions::split;
 pub use self::facts::Fact;
 pub use self::history::BuildRow;
 pub use self::images::{ImageRecord, Origin, StoredImage};
@@ -69,6 +71,18 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    /// Whether the disk, or the user's share of it, is full.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Database { cause, .. } => cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::File { cause, .. } => {
+                matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+        }
+    }
+}
+
 /// The rows of a store. Shared between threads; lookups take a few microseconds.
 #[derive(Debug)]
 pub struct Index {
@@ -76,6 +90,7 @@ pub struct Index {
     path: PathBuf,
     boot: i64,
     clock: fn() -> SystemTime,
+    notice: Option<String>,
     reader: Mutex<Connection>,
     /// Opened by the first write.
     writer: OnceLock<Mutex<Connection>>,
@@ -88,27 +103,43 @@ impl Index {
         session: Arc<Session>,
         boot_id: &str,
         clock: fn() -> SystemTime,
-        recover: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+        recover: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<Self, IndexError> {
         let path = session.root().join("db").join(schema::FILE);
         let boot = schema::boot_number(boot_id);
-        let failed = |action| {
-            let path = path.clone();
-            move |cause| IndexError::Database { action, path, cause }
+        let mut notice = None;
+        let reader = match schema::open(&path, boot, &recover) {
+            Err(cause) if schema::is_damaged(&cause) => {
+                let aside = schema::set_aside(&path).map_err(|cause| IndexError::File {
+                    action: "set aside",
+                    path: path.clone(),
+                    cause,
+                })?;
+                notice = Some(format!(
+                    "the store's index was damaged ({cause}): it lies in `{}`, and a new one begins without results and images",
+                    aside.display()
+                ));
+                schema::open(&path, boot, &recover)
+            }
+            opened => opened,
         };
-        let mut reader = schema::connect(&path).map_err(failed("open"))?;
-        if schema::boot_of(&reader).map_err(failed("read"))? != Some(boot) {
-            schema::begin_boot(&mut reader, boot, recover).map_err(failed("begin a boot"))?;
-        }
+        let reader =
+            reader.map_err(|cause| IndexError::Database { action: "open", path: path.clone(), cause })?;
         Ok(Self {
             session,
             path,
             boot,
             clock,
+            notice,
             reader: Mutex::new(reader),
             writer: OnceLock::new(),
             touched: Mutex::default(),
         })
+    }
+
+    /// What had to be done to open the index, if people should know of it.
+    pub(crate) fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// The database file.
@@ -142,6 +173,22 @@ impl Index {
             actions::touch(t, &touched, now)?;
             change(t, schema::open_generation(t, self.boot)?)
         })
+    }
+
+    /// One transaction that is on the disk when this returns.
+    pub(crate) fn write_through<T>(
+        &self,
+        action: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        let set = |level| {
+            let writer = self.writer()?;
+            writer.pragma_update(None, "synchronous", level).map_err(|cause| self.failed(action, cause))
+        };
+        set("FULL")?;
+        let done = self.transact(action, change);
+        set("NORMAL")?;
+        done
     }
 
     fn transact<T>(

@@ -1,6 +1,6 @@
 //! The tables, and which rows a new boot may trust.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_core::ContentHash;
@@ -38,6 +38,35 @@ const TABLES: &str = "
     PRAGMA user_version = 1;
 ";
 
+/// Opens the database with only rows in it that this boot may trust.
+pub(crate) fn open(
+    path: &Path,
+    boot: i64,
+    recover: &dyn Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Connection> {
+    let mut connection = connect(path)?;
+    if boot_of(&connection)? != Some(boot) {
+        begin_boot(&mut connection, boot, recover)?;
+    }
+    Ok(connection)
+}
+
+/// Whether the file is no database any more.
+pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Moves a damaged database out of the way, over the one that was moved before, and says where to.
+pub(crate) fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(path.with_file_name(format!("{FILE}{suffix}")));
+    }
+    let aside = path.with_file_name(format!("damaged-{FILE}"));
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
 /// Opens the database, or makes it.
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
@@ -70,16 +99,16 @@ pub(crate) fn boot_number(boot_id: &str) -> i64 {
 }
 
 /// The boot in which the rows were last cleared of what was not durable.
-pub(crate) fn boot_of(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+fn boot_of(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT id FROM boot", [], |row| row.get(0)).optional()
 }
 
 /// Deletes what another boot did not make durable, and has `recover` take away the files that no row speaks of.
 /// Other processes of the new boot wait meanwhile.
-pub(crate) fn begin_boot(
+fn begin_boot(
     connection: &mut Connection,
     boot: i64,
-    recover: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    recover: &dyn Fn(&Transaction<'_>) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
     // That the rows are gone must be on the disk before anything new is made under the same names.
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -1,0 +1,169 @@
+//! Checking every blob, layer and row against its digest.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use kiln_core::{Digest, DigestWriter};
+use rayon::prelude::*;
+
+use super::inventory::{self, What};
+use super::rows::{Doomed, Mentions};
+use crate::lock::{FileLock, LockMode};
+use crate::store::{Store, StoreError};
+
+/// What a check of the store found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many layers were compared with their manifests.
+    pub layers: usize,
+    /// What is wrong, in order of ids. Empty: nothing.
+    pub damaged: Vec<Damaged>,
+    /// The names of images that lost a layer, and the ids of those without a name.
+    pub images: Vec<String>,
+    /// Whether what is damaged was taken away.
+    pub repaired: bool,
+}
+
+/// A thing that is not what its name says.
+#[derive(Debug)]
+pub struct Damaged {
+    /// `layer <id>`, `blob <digest>` or `index`.
+    pub what: String,
+    /// How.
+    pub damage: Damage,
+}
+
+/// What is wrong with a thing.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// Rows speak of it, and it is not there.
+    #[error("is missing")]
+    Missing,
+    /// Its bytes have another digest.
+    #[error("has the digest {0}")]
+    Digest(Digest),
+    /// It cannot be read.
+    #[error("cannot be read")]
+    Unreadable(#[source] io::Error),
+    /// Its manifest, or a file of its tree, is not as recorded.
+    #[error("is not as recorded: {0}")]
+    Tree(String),
+    /// What the database says of itself.
+    #[error("is inconsistent: {0}")]
+    Rows(String),
+}
+
+impl Store {
+    /// Reads all of the store and compares it with what it should be. With `repair`, what is damaged is taken away with
+    /// all rows that speak of it, so that the next build makes it again.
+    ///
+    /// No garbage collection runs meanwhile; builds do.
+    pub fn fsck(&self, repair: bool) -> Result<Checked, StoreError> {
+        let root = self.root();
+        let failed = |action| StoreError::io(action, root);
+        let collecting = FileLock::acquire(&root.join("locks/.collecting"), LockMode::Exclusive);
+        let _collecting = collecting.map_err(failed("lock"))?;
+        let mentions = self.index().read("read the rows", |c| Mentions::read(c, &HashSet::new()))?;
+        let things = self.things().map_err(failed("list"))?;
+        let is_blob = |(what, _): &&(What, PathBuf)| matches!(what, What::Blob(_));
+        let mut checked = Checked { blobs: things.iter().filter(is_blob).count(), ..Checked::default() };
+        checked.layers = things.len() - checked.blobs;
+
+        let mut damaged: Vec<(What, Damage)> = things
+            .par_iter()
+            .filter_map(|(what, path)| Some((*what, self.damage_of(*what, path)?)))
+            .collect();
+        let there: HashSet<What> = things.iter().map(|(what, _)| *what).collect();
+        let spoken_of = mentions.layers.keys().map(|id| What::Layer(*id));
+        let spoken_of = spoken_of.chain(mentions.blobs.keys().map(|digest| What::Blob(*digest)));
+        damaged.extend(spoken_of.filter(|what| !there.contains(what)).map(|what| (what, Damage::Missing)));
+        damaged.sort_by_key(|(what, _)| *what);
+
+        let doomed = Doomed::of(damaged.iter().map(|(what, _)| *what));
+        checked.images = self.images_of(&doomed)?;
+        if repair && !damaged.is_empty() {
+            self.index().write_through("forget what is damaged", |t| doomed.forget(t))?;
+            for (what, path) in &things {
+                if damaged.iter().any(|(damaged, _)| damaged == what) {
+                    self.trash().put(path).map_err(failed("take away parts of"))?;
+                }
+            }
+            checked.repaired = true;
+        }
+        let said = damaged.into_iter().map(|(what, damage)| Damaged { what: name_of(what), damage });
+        checked.damaged = said.chain(self.damage_of_rows()?).collect();
+        Ok(checked)
+    }
+
+    /// All blobs and layers, and what has a name that none of them can have.
+    fn things(&self) -> io::Result<Vec<(What, PathBuf)>> {
+        let mut things = Vec::new();
+        inventory::list(&self.root().join("blobs/sha256"), &mut things, |name| {
+            format!("sha256:{name}").parse().ok().map(What::Blob)
+        })?;
+        inventory::list(&self.root().join("layers"), &mut things, |name| {
+            name.parse().ok().map(|id| What::Layer(kiln_core::LayerId(id)))
+        })?;
+        Ok(things)
+    }
+
+    fn damage_of(&self, what: What, path: &std::path::Path) -> Option<Damage> {
+        match what {
+            What::Blob(digest) => damage_of_blob(&digest, path),
+            What::Layer(_) if fs::exists(path.join("manifest")).is_ok_and(|there| there) => None,
+            What::Layer(_) => Some(Damage::Tree("it has no manifest".to_owned())),
+            What::Mount(_) | What::Stat(_) => None,
+        }
+    }
+
+    fn damage_of_rows(&self) -> Result<Vec<Damaged>, StoreError> {
+        let said: Vec<String> = self.index().read("check the database", |c| {
+            c.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get(0))?.collect()
+        })?;
+        let wrong = said.into_iter().filter(|line| line != "ok");
+        Ok(wrong.map(|line| Damaged { what: "index".to_owned(), damage: Damage::Rows(line) }).collect())
+    }
+
+    fn images_of(&self, doomed: &Doomed) -> Result<Vec<String>, StoreError> {
+        let mut names = BTreeSet::new();
+        for image in self.index().images()? {
+            let origin = image.record.origin.iter().flat_map(|origin| [origin.manifest, origin.config]);
+            let loses = image.record.snapshot.layers.iter().any(|layer| doomed.layers.contains(layer))
+                || origin.into_iter().any(|blob| doomed.blobs.contains(&blob));
+            if loses && image.names.is_empty() {
+                names.insert(image.id.to_string());
+            } else if loses {
+                names.extend(image.names);
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+}
+
+fn damage_of_blob(digest: &Digest, path: &std::path::Path) -> Option<Damage> {
+    let hash = || {
+        let mut hashed = DigestWriter::new(io::sink());
+        io::copy(&mut io::BufReader::with_capacity(256 << 10, File::open(path)?), &mut hashed)?;
+        Ok(hashed.finish().1)
+    };
+    match hash() {
+        Ok(actual) if actual == *digest => None,
+        Ok(actual) => Some(Damage::Digest(actual)),
+        // Removed since it was listed.
+        Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Damage::Unreadable(error)),
+    }
+}
+
+fn name_of(what: What) -> String {
+    match what {
+        What::Layer(id) => format!("layer {}", id.0),
+        What::Blob(digest) => format!("blob {digest}"),
+        What::Mount(id) => format!("mount {id}"),
+        What::Stat(id) => format!("stat index {id}"),
+    }
+}
