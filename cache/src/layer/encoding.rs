@@ -337,7 +337,11 @@ mod tests {
             for (name, (kind, attributes)) in entries {
                 let dir = name[..1].to_owned() + "-dir";
                 if all.last().is_none_or(|last| !last.path.starts_with(&dir)) {
-                    all.push(Entry { path: dir.clone().into(), kind: Kind::Dir, attributes: attributes.clone() });
+                    all.push(Entry {
+                        path: dir.clone().into(),
+                        kind: Kind::Dir,
+                        attributes: attributes.clone(),
+                    });
                 }
                 all.push(Entry { path: Path::new(&dir).join(name), kind, attributes });
             }
@@ -381,6 +385,7 @@ mod tests {
     fn the_encoding_is_what_stores_already_hold() {
         let layer = TestLayers::new().layer("d a 0700 5:6\nf a/b =hello\nl c ->/x\nw gone");
         let id = layer.id.0.hex();
-        expect_test::expect!["609e56928336a62f7c5c67e3415d149f11a17690edc55ef4167da07a1667b054"].assert_eq(&id);
+        expect_test::expect!["609e56928336a62f7c5c67e3415d149f11a17690edc55ef4167da07a1667b054"]
+            .assert_eq(&id);
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn write(writer: &TreeWriter, text: &str) {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.split(' ');
         let kind = words.next().unwrap();
-        let path = Path::new(words.next().unwrap()).strip_prefix("/").unwrap_or(Path::new(line.split(' ').nth(1).unwrap()));
+        let path = Path::new(words.next().unwrap())
+            .strip_prefix("/")
+            .unwrap_or(Path::new(line.split(' ').nth(1).unwrap()));
         let mut attributes = Attributes::root(if kind == "d" { 0o755 } else { 0o644 });
         attributes.mtime = Timestamp { seconds: 1000, nanoseconds: 5 };
         let mut rest = "";
@@ -161,4 +163,105 @@ pub(crate) fn assert_tree_is_manifest(layer: &Layer) {
             assert_eq!(*target, fs::read_link(&path).unwrap());
         }
     }
+}
+
+/// An overlay mount of a snapshot with a draft on top, made as the sandbox makes it.
+pub(crate) struct Mounted {
+    pub(crate) point: PathBuf,
+}
+
+impl Mounted {
+    /// `None`, said aloud, where mounts are not allowed.
+    pub(crate) fn new(store: &TestLayers, below: &Snapshot, draft: Option<&super::Draft>) -> Option<Self> {
+        let point = tempfile::Builder::new().prefix("mount").tempdir_in(store.dir.path()).unwrap().keep();
+        let empty = tempfile::Builder::new().prefix("empty").tempdir_in(store.dir.path()).unwrap().keep();
+        let mut lowers = vec![empty];
+        // A mount without an upper directory wants two lower ones.
+        lowers.extend(
+            draft.is_none().then(|| {
+                tempfile::Builder::new().prefix("empty").tempdir_in(store.dir.path()).unwrap().keep()
+            }),
+        );
+        lowers.extend(below.mountable().iter().map(|id| store.layers.get(id).unwrap().tree().to_owned()));
+        let lowers: Vec<String> = lowers.iter().rev().map(|path| path.display().to_string()).collect();
+        let mut options = format!(
+            "lowerdir={},redirect_dir=nofollow,index=off,metacopy=off,xino=off,uuid=off",
+            lowers.join(":")
+        );
+        if let Some(draft) = draft {
+            let (upper, work) = (draft.tree().display(), draft.work().display());
+            write!(options, ",upperdir={upper},workdir={work},volatile").unwrap();
+        }
+        let options = std::ffi::CString::new(options).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        match rustix::mount::mount("overlay", &point, "overlay", flags, options.as_c_str()) {
+            Ok(()) => Some(Self { point }),
+            Err(rustix::io::Errno::PERM) => {
+                println!("skipped: mounts are not allowed here");
+                None
+            }
+            Err(errno) => panic!("mount {options:?}: {errno}"),
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.point, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// What a directory tree looks like from outside: a line for each name, times of all but directories.
+pub(crate) fn looks(root: &Path) -> Vec<String> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let mut lines = Vec::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let what = if metadata.is_dir() {
+                open.push(path.clone());
+                "dir".to_owned()
+            } else if metadata.is_symlink() {
+                format!("link {} {}", fs::read_link(&path).unwrap().display(), metadata.mtime_nsec())
+            } else if metadata.is_file() {
+                let content = kiln_core::ContentHash::of(&fs::read(&path).unwrap());
+                format!("file {content} {} {}", metadata.mtime(), metadata.mtime_nsec())
+            } else {
+                assert!(metadata.file_type().is_fifo(), "{} is no pipe", path.display());
+                "pipe".to_owned()
+            };
+            let path = path.strip_prefix(root).unwrap().display();
+            let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+            lines.push(format!("{path} {mode:o} {uid}:{gid} {what}"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// What [`looks`] would say of a view.
+pub(crate) fn would_look(view: &super::View) -> Vec<String> {
+    let mut lines: Vec<String> = view
+        .walk(Path::new(""))
+        .iter()
+        .skip(1)
+        .map(|found| {
+            let (path, target) = (found.entry().path.display(), found.target());
+            let Attributes { mode, uid, gid, mtime, .. } = &target.attributes;
+            let what = match &target.kind {
+                Kind::Dir => "dir".to_owned(),
+                Kind::Symlink { target } => format!("link {} {}", target.display(), mtime.nanoseconds),
+                Kind::File(content) => {
+                    format!("file {} {} {}", content.hash, mtime.seconds, mtime.nanoseconds)
+                }
+                Kind::Fifo => "pipe".to_owned(),
+                other => panic!("{other:?}"),
+            };
+            format!("{path} {mode:o} {uid}:{gid} {what}")
+        })
+        .collect();
+    lines.sort();
+    lines
 }

@@ -20,7 +20,11 @@ fn check_walk(layers: &[&str], path: &str, expected: &Expect) {
 #[test]
 fn upper_layers_hide_and_add() {
     check_walk(
-        &["d a\nf a/x =1\nf a/y =22\nd b\nf b/z =1\nf c =1", "d a 0700\nw a/x\nf a/new =333\nf b =file", "d c\nf c/in =1"],
+        &[
+            "d a\nf a/x =1\nf a/y =22\nd b\nf b/z =1\nf c =1",
+            "d a 0700\nw a/x\nf a/new =333\nf b =file",
+            "d c\nf c/in =1",
+        ],
         "",
         &expect![[r#"
             d 0755 /
