@@ -6,10 +6,21 @@
 //! **Invariant:** no I/O. Base images are asked for through a trait, all at once.
 
 pub mod ast;
+pub mod call;
 mod dump;
 pub mod expand;
+pub mod git_url;
 pub mod lint;
+mod lower;
+mod options;
+mod plan;
+mod resolve;
+mod spelling;
 mod syntax;
 
 pub use dump::dump;
+pub use lower::{Lowered, lower};
+pub use options::{LayoutName, MAIN_CONTEXT, NamedContext, NoCache, Options};
+pub use plan::{ImageName, StageGraph, plan};
+pub use resolve::{Bases, ImageResolver, ImageWanted, ResolveError, ResolvedImage, resolve};
 pub use syntax::{Parsed, parse, parse_trigger};
