@@ -9,3 +9,4 @@ pub mod isolation;
 pub mod launcher;
 pub mod process;
 pub mod sandbox;
+mod sys;

@@ -4,9 +4,19 @@
 //! `kiln info`. Entering a rung changes this process: it lives in a mount namespace of its own from then on (so that nothing
 //! it mounts outlives it or is seen by others), in a user namespace too unless it is root, and the [`Launcher`] has been forked.
 
+mod subordinate;
+mod user_namespace;
+
 use std::fmt;
+use std::io;
+
+use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
+use rustix::thread::UnshareFlags;
 
 use crate::launcher::Launcher;
+use crate::sandbox::setup::Marks;
+use crate::sys::{self, SingleThreaded};
+use user_namespace::Subordinate;
 
 /// A way to isolate steps, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,11 +32,6 @@ pub enum Rung {
 }
 
 impl Rung {
-    /// Whether steps run in a user namespace, so that overlayfs keeps its marks in `user.overlay.*` attributes.
-    pub fn in_user_namespace(self) -> bool {
-        matches!(self, Self::SubordinateIds | Self::SingleId)
-    }
-
     /// The name that `--isolation` takes.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,6 +54,8 @@ impl fmt::Display for Rung {
 pub struct IsolationRequest {
     /// The only rung to try; the best that works if none.
     pub wanted: Option<Rung>,
+    /// The user's login name (`$USER`), for a user that `/etc/passwd` does not list.
+    pub login: Option<String>,
 }
 
 /// A rung that could not be taken.
@@ -67,6 +74,9 @@ pub struct Isolation {
     pub rung: Rung,
     /// The better ones, and why they were not.
     pub skipped: Vec<Skipped>,
+    /// Whether overlayfs keeps its marks in `user.overlay.*` attributes, because this is not the first user namespace;
+    /// otherwise in `trusted.overlay.*`.
+    pub user_xattrs: bool,
     /// Starts sandboxes.
     pub launcher: Launcher,
 }
@@ -82,7 +92,7 @@ pub enum IsolationError {
     Threads,
     /// The launcher could not be forked.
     #[error("start the launcher process")]
-    Launcher(#[source] std::io::Error),
+    Launcher(#[source] io::Error),
 }
 
 fn reasons(skipped: &[Skipped]) -> String {
@@ -95,6 +105,86 @@ fn reasons(skipped: &[Skipped]) -> String {
 /// # Errors
 /// When no rung (or not the wanted one) works.
 pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
-    let _ = request;
-    Err(IsolationError::NoRung(Vec::new()))
+    let alone = SingleThreaded::check().map_err(IsolationError::Launcher)?.ok_or(IsolationError::Threads)?;
+    let mut skipped = Vec::new();
+    let rungs = [Rung::Root, Rung::SubordinateIds, Rung::SingleId, Rung::Chroot];
+    let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut namespace = UserNamespace::Outside;
+    for rung in rungs.into_iter().filter(|rung| request.wanted.is_none_or(|wanted| wanted == *rung)) {
+        let taken = match rung {
+            Rung::Root => enter_as_root(),
+            Rung::SubordinateIds => enter_with_subordinate_ids(request, &alone, &mut namespace),
+            Rung::SingleId => enter_with_one_id(ids, &mut namespace),
+            Rung::Chroot => Err("steps cannot be run by chroot alone yet".to_owned()),
+        };
+        match taken {
+            Ok(()) => return finish(rung, skipped, &alone),
+            Err(reason) => skipped.push(Skipped { rung, reason }),
+        }
+    }
+    Err(IsolationError::NoRung(skipped))
+}
+
+/// How far a failed attempt has gone: a namespace cannot be left again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UserNamespace {
+    Outside,
+    Unmapped,
+    /// It refuses what is needed in it.
+    Useless,
+}
+
+fn finish(rung: Rung, skipped: Vec<Skipped>, alone: &SingleThreaded) -> Result<Isolation, IsolationError> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let user_xattrs = map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"];
+    let marks = if user_xattrs { Marks::User } else { Marks::Trusted };
+    let launcher = Launcher::fork(alone, marks, UnshareFlags::NEWPID).map_err(IsolationError::Launcher)?;
+    Ok(Isolation { rung, skipped, user_xattrs, launcher })
+}
+
+fn enter_as_root() -> Result<(), String> {
+    sys::unshare(UnshareFlags::NEWNS)
+        .map_err(|error| format!("make a mount namespace (needs CAP_SYS_ADMIN): {}", io::Error::from(error)))?;
+    settle_mounts()
+}
+
+fn enter_with_subordinate_ids(
+    request: &IsolationRequest,
+    alone: &SingleThreaded,
+    namespace: &mut UserNamespace,
+) -> Result<(), String> {
+    let subordinate = Subordinate::find(request.login.as_deref())?;
+    let entered = subordinate.enter(alone);
+    if has_no_map() {
+        *namespace = UserNamespace::Unmapped;
+    }
+    entered?;
+    settle_mounts().inspect_err(|_| *namespace = UserNamespace::Useless)
+}
+
+/// Whether this process is in a user namespace that nobody has written a map for.
+fn has_no_map() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.trim().is_empty())
+}
+
+fn enter_with_one_id((uid, gid): (u32, u32), namespace: &mut UserNamespace) -> Result<(), String> {
+    match namespace {
+        UserNamespace::Outside => user_namespace::unshare()?,
+        UserNamespace::Unmapped => {}
+        UserNamespace::Useless => return Err("the user namespace does not allow mounts".to_owned()),
+    }
+    user_namespace::map_one(uid, gid)?;
+    settle_mounts()
+}
+
+/// Makes the new mount namespace follow the host's (an unmounted disk is let go of) without showing it anything.
+fn settle_mounts() -> Result<(), String> {
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", flags)
+        .map_err(|error| format!("separate the mount namespace: {}", io::Error::from(error)))?;
+    match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(_) => Ok(()),
+        Err(rustix::io::Errno::NODEV) => Err("the kernel has no overlayfs (try `modprobe overlay`)".to_owned()),
+        Err(error) => Err(format!("open overlayfs: {}", io::Error::from(error))),
+    }
 }

@@ -1,12 +1,24 @@
 //! The sandbox: a process in a root file system of its own, described by an OCI runtime `Spec`.
+//!
+//! The way of a [`Bundle`]: `translate` checks it and makes a `plan`; the launcher clones the first process of the sandbox;
+//! `setup` furnishes the namespaces from within and becomes the program; [`Running`] follows it from kiln.
 
 mod bundle;
+pub(crate) mod capability;
+pub(crate) mod cgroup;
+pub(crate) mod plan;
 mod running;
+pub(crate) mod seccomp;
+pub(crate) mod setup;
+mod spec;
+pub(crate) mod stub;
+pub(crate) mod translate;
 
 use std::io;
 
 pub use bundle::{Bundle, Content, Graft, GraftSource, Profile, Tree, Writable};
 pub use running::{Exit, Handle, Io, Running, Status, Stream};
+pub use spec::{Surroundings, default_spec, mount_points};
 
 /// Starts processes in sandboxes: kiln's own launcher, or an OCI runtime that is installed.
 pub trait Sandbox: Send + Sync {

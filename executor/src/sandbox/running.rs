@@ -1,9 +1,17 @@
 //! A process in a sandbox, seen from outside.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::SandboxError;
+use super::bundle::Tree;
+use super::setup::Failure;
+use super::stub::{self, Stub};
+use crate::launcher::message::{Report, receive_report};
 
 /// What the standard streams of a process are.
 #[derive(Debug)]
@@ -37,7 +45,7 @@ pub enum Stream {
     Given(OwnedFd),
 }
 
-/// A started process.
+/// A started process. Dropped before it has ended, it is killed.
 #[derive(Debug)]
 pub struct Running {
     /// Writes to its standard input, if that is a pipe.
@@ -46,40 +54,128 @@ pub struct Running {
     pub stdout: Option<OwnedFd>,
     /// Reads its standard error, if that is a pipe.
     pub stderr: Option<OwnedFd>,
-    /// The master side of its terminal, if it has one.
+    /// The master side of its terminal, if it has one. The window size is set on it.
     pub terminal: Option<OwnedFd>,
+    reports: OwnedFd,
+    process: Option<Arc<OwnedFd>>,
+    written: Option<PathBuf>,
+    stubs: Vec<Stub>,
+    failure: Option<Failure>,
+    ended: Option<(Status, bool)>,
 }
 
 impl Running {
-    /// Waits for the process, and with it all that it started, to end. Blocks the thread.
+    /// Follows the reports until the process is there, and its terminal if it is to have one.
+    pub(crate) fn begin(
+        reports: OwnedFd,
+        streams: [Option<OwnedFd>; 3],
+        root: &Tree,
+        terminal: bool,
+    ) -> Result<Self, SandboxError> {
+        let [stdin, stdout, stderr] = streams;
+        let mut running = Self {
+            stdin,
+            stdout,
+            stderr,
+            terminal: None,
+            reports,
+            process: None,
+            written: stub::written(root).map(Into::into),
+            stubs: Vec::new(),
+            failure: None,
+            ended: None,
+        };
+        while running.ended.is_none() && (running.process.is_none() || terminal && running.terminal.is_none()) {
+            running.follow()?;
+        }
+        Ok(running)
+    }
+
+    /// Takes the next report.
+    fn follow(&mut self) -> Result<(), SandboxError> {
+        let received = receive_report(&self.reports)
+            .map_err(|cause| SandboxError::Setup { operation: "hear from the launcher".into(), cause })?;
+        match received {
+            None => return Err(SandboxError::LauncherGone),
+            Some((Report::Started, process)) => self.process = process.map(Arc::new),
+            Some((Report::Terminal, terminal)) => self.terminal = terminal,
+            Some((Report::Stubs(stubs), _)) => self.stubs = stubs,
+            Some((Report::Failed(failure), _)) => self.failure = Some(failure),
+            Some((Report::Ended { code, signal, out_of_memory }, _)) => {
+                let status = if signal { Status::Signal(code) } else { Status::Code(code) };
+                self.ended = Some((status, out_of_memory));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the process, and with it all that it started, to end; takes away the mount points that were made for it.
+    /// Blocks the thread.
     ///
     /// # Errors
     /// When the sandbox could not be made or the program not executed.
     pub fn wait(&mut self) -> Result<Exit, SandboxError> {
-        Err(SandboxError::LauncherGone)
+        let (status, out_of_memory) = loop {
+            if let Some(ended) = self.ended {
+                break ended;
+            }
+            self.follow()?;
+        };
+        let stubs = std::mem::take(&mut self.stubs);
+        if let Some(top) = &self.written {
+            stub::remove(top, &stubs);
+        }
+        match self.failure.take() {
+            None => Ok(Exit { status, out_of_memory, stubs: stubs.into_iter().map(|stub| stub.path).collect() }),
+            Some(Failure { operation, errno, program }) => {
+                let cause = io::Error::from_raw_os_error(errno);
+                Err(if program {
+                    SandboxError::Exec { program: operation, cause }
+                } else {
+                    SandboxError::Setup { operation, cause }
+                })
+            }
+        }
     }
 
-    /// Sends signals to it from other threads.
+    /// Reaches it from other threads.
     pub fn handle(&self) -> Handle {
-        Handle {}
+        Handle { process: self.process.clone() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.handle().kill();
+        }
     }
 }
 
 /// Reaches a started process from any thread. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Handle {}
+pub struct Handle {
+    process: Option<Arc<OwnedFd>>,
+}
 
 impl Handle {
     /// Ends the process and all that it started; nothing happens if it has ended.
-    pub fn kill(&self) {}
+    pub fn kill(&self) {
+        // It fails only for a process that is gone.
+        let _ = self.signal(Signal::KILL.as_raw());
+    }
 
-    /// Sends the signal with this number.
+    /// Sends the signal with this number to the process.
     ///
     /// # Errors
     /// When it has ended or the number is no signal.
-    pub fn signal(&self, number: i32) -> std::io::Result<()> {
-        let _ = number;
-        Ok(())
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        let signal =
+            Signal::from_named_raw(number).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match &self.process {
+            Some(process) => Ok(pidfd_send_signal(process, signal)?),
+            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
     }
 }
 
@@ -90,8 +186,8 @@ pub struct Exit {
     pub status: Status,
     /// Whether the kernel killed something in it because its memory limit was reached.
     pub out_of_memory: bool,
-    /// Mount points that were made in the upper directory and have been taken away again; a directory above one may still be
-    /// there as a copy of the lower one.
+    /// Mount points that were made in the upper directory (paths relative to the root) and have been taken away again; a
+    /// directory above one may still be there as a copy of the lower one.
     pub stubs: Vec<PathBuf>,
 }
 

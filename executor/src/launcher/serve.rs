@@ -1,0 +1,115 @@
+//! The launcher's own side: waits for requests and for sandboxes to end, and does nothing else.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::thread::UnshareFlags;
+
+use super::message::{Report, Request, receive_request, send_report};
+use crate::sandbox::cgroup::Group;
+use crate::sandbox::plan::Network;
+use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
+use crate::sandbox::{capability, seccomp};
+use crate::sys::{self, Forked, SingleThreaded};
+
+/// A sandbox that runs.
+struct Started {
+    process: OwnedFd,
+    report: OwnedFd,
+    group: Option<Group>,
+}
+
+/// Serves kiln on `socket` until it is gone.
+pub(super) fn serve(socket: &OwnedFd, alone: &SingleThreaded, marks: Marks) {
+    let prepared = Prepared { marks, filter: seccomp::default_profile(capability::DEFAULT) };
+    let mut running: Vec<Started> = Vec::new();
+    let mut buffer = Vec::new();
+    loop {
+        let Ok((requested, ended)) = wait(socket, &running) else { return };
+        for index in ended.into_iter().rev() {
+            report_end(running.swap_remove(index));
+        }
+        if !requested {
+            continue;
+        }
+        match receive_request(socket, &mut buffer) {
+            Ok(Some((request, fds))) => running.extend(start(&request, fds, alone, &prepared)),
+            // Kiln is gone, or what speaks is not kiln. What runs ends with this process.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Waits until there is a request or one of `running` has ended: whether there is, and which have.
+fn wait(socket: &OwnedFd, running: &[Started]) -> io::Result<(bool, Vec<usize>)> {
+    let mut waiting = vec![PollFd::new(socket, PollFlags::IN)];
+    waiting.extend(running.iter().map(|started| PollFd::new(&started.process, PollFlags::IN)));
+    rustix::io::retry_on_intr(|| poll(&mut waiting, None))?;
+    let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    let ended = (0..running.len()).filter(|&index| ready(&waiting[index + 1])).collect();
+    Ok((ready(&waiting[0]), ended))
+}
+
+/// Reaps a sandbox and tells kiln. The kernel has ended every process of it by now.
+fn report_end(started: Started) {
+    let status = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(started.process.as_fd()), WaitIdOptions::EXITED));
+    let (code, signal) = match status {
+        Ok(Some(status)) => match status.terminating_signal() {
+            Some(signal) => (signal, true),
+            None => (status.exit_status().unwrap_or(255), false),
+        },
+        _ => (255, false),
+    };
+    let out_of_memory = started.group.as_ref().is_some_and(Group::out_of_memory);
+    drop(started.group);
+    // Nobody may be interested any more.
+    let _ = send_report(&started.report, &Report::Ended { code, signal, out_of_memory }, None);
+}
+
+fn start(request: &Request, fds: Vec<OwnedFd>, alone: &SingleThreaded, prepared: &Prepared) -> Option<Started> {
+    let mut fds = fds.into_iter();
+    let report = fds.next()?;
+    match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
+        Ok((process, group)) => {
+            let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
+            Some(Started { process, report, group })
+        }
+        Err(failure) => {
+            let _ = send_report(&report, &Report::Failed(failure), None);
+            let _ = send_report(&report, &Report::Ended { code: 125, signal: false, out_of_memory: false }, None);
+            None
+        }
+    }
+}
+
+fn clone_sandbox(
+    request: &Request,
+    streams: Vec<OwnedFd>,
+    report: &OwnedFd,
+    alone: &SingleThreaded,
+    prepared: &Prepared,
+) -> Setup<(OwnedFd, Option<Group>)> {
+    let plan = &request.plan;
+    let group = match &plan.limits {
+        Some(limits) => Some(Group::make(limits).map_err(|(operation, error)| Failure {
+            operation,
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+            program: false,
+        })?),
+        None => None,
+    };
+    let groups = group.as_ref().map(Group::entrances).transpose().during(|| "open the control group".into())?;
+    let mut flags = UnshareFlags::NEWNS;
+    flags.set(UnshareFlags::NEWPID, plan.namespaces.pid);
+    flags.set(UnshareFlags::NEWIPC, plan.namespaces.ipc);
+    flags.set(UnshareFlags::NEWUTS, plan.namespaces.uts);
+    flags.set(UnshareFlags::NEWNET, matches!(plan.namespaces.network, Network::New));
+    match sys::fork(alone, flags).during(|| "make its namespaces".into())? {
+        Forked::Child => {
+            become_program(plan, Gifts { streams, groups: groups.unwrap_or_default() }, report, prepared)
+        }
+        Forked::Parent(process) => Ok((process, group)),
+    }
+}

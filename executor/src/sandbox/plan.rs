@@ -1,0 +1,171 @@
+//! What the launcher is told: a [`Bundle`](super::Bundle) checked and translated, so that nothing is left to decide in the
+//! sandbox's first process.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::bundle::{Content, Tree};
+
+/// A sandbox to be made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) root: Tree,
+    pub(crate) root_read_only: bool,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) devices: Vec<Device>,
+    /// Absolute paths hidden behind `/dev/null` or an empty directory.
+    pub(crate) masked: Vec<String>,
+    pub(crate) read_only: Vec<String>,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    /// Names with dots, and values.
+    pub(crate) sysctl: Vec<(String, String)>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) process: Process,
+}
+
+/// A mount over the root.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    pub(crate) target: String,
+    pub(crate) what: Mounted,
+    pub(crate) flags: MountFlags,
+}
+
+/// What is mounted.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Mounted {
+    Proc,
+    Sysfs,
+    Cgroup,
+    Mqueue,
+    /// `newinstance` always, with these options.
+    Devpts(Vec<(String, String)>),
+    Tmpfs(Vec<(String, String)>),
+    Bind {
+        source: PathBuf,
+        recursive: bool,
+    },
+    Tree {
+        tree: Tree,
+        path: String,
+    },
+    Content(Content),
+}
+
+/// `MOUNT_ATTR_*` to set and to clear.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct MountFlags {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+}
+
+/// A device of the host that the process is given, beyond the usual ones.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) path: String,
+    pub(crate) character: bool,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// The namespaces that are new; the process shares the others with kiln.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Namespaces {
+    pub(crate) pid: bool,
+    pub(crate) ipc: bool,
+    pub(crate) uts: bool,
+    pub(crate) cgroup: bool,
+    pub(crate) network: Network,
+}
+
+/// Whose network it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Network {
+    Host,
+    /// Its own, with loopback up.
+    New,
+    /// The one that this file refers to.
+    Join(PathBuf),
+}
+
+/// Control group limits. Absent ones are not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// Path of the parent group below the mount point; the group of kiln itself if empty.
+    pub(crate) parent: String,
+    /// Bytes.
+    pub(crate) memory: Option<i64>,
+    /// Bytes of memory and swap together, -1 for no limit.
+    pub(crate) memory_and_swap: Option<i64>,
+    /// Microseconds of CPU time in each period, and the period.
+    pub(crate) cpu: Option<(i64, u64)>,
+    pub(crate) cpu_shares: Option<u64>,
+    pub(crate) cpus: Option<String>,
+    pub(crate) pids: Option<i64>,
+    /// Whether a limit that cannot be set is passed over.
+    pub(crate) best_effort: bool,
+}
+
+/// The process itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) umask: u32,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) oom_score_adj: Option<i32>,
+    /// Whether the default system call filter is loaded.
+    pub(crate) filtered: bool,
+    pub(crate) stdio: Stdio,
+}
+
+/// Capability sets as bits.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Capabilities {
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) ambient: u64,
+}
+
+/// A resource limit.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Rlimit {
+    /// The kernel's number.
+    pub(crate) resource: u32,
+    /// `None` for no limit.
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+}
+
+/// Where the standard streams lead.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Stdio {
+    /// For each, whether a descriptor comes with the plan, in this order; `/dev/null` otherwise.
+    Streams([Given; 3]),
+    /// A terminal of this many rows and columns.
+    Terminal(u16, u16),
+}
+
+/// Whether a descriptor comes with the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Given {
+    No,
+    /// As it stands.
+    Yes,
+    /// A pipe made for this, to be owned by the process's user so that it can open `/dev/stdout`.
+    Pipe,
+}

@@ -1,0 +1,159 @@
+//! The system calls that no safe wrapper has. All unsafe code of kiln is here.
+#![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::thread::UnshareFlags;
+
+/// Which side of a fork one is on.
+pub(crate) enum Forked {
+    /// The new process.
+    Child,
+    /// The old one: a descriptor of the child, readable when it has ended.
+    Parent(OwnedFd),
+}
+
+/// Shows that this process had one thread when it was made. It does not leave its thread, and who holds one starts no other.
+#[derive(Debug)]
+pub(crate) struct SingleThreaded(PhantomData<*const ()>);
+
+impl SingleThreaded {
+    /// Counts this process's threads.
+    pub(crate) fn check() -> io::Result<Option<Self>> {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        Ok((threads == 1).then_some(Self(PhantomData)))
+    }
+}
+
+/// Forks, the child in the new namespaces `flags`. The child may run any code: no lock is held by a thread that it lacks.
+pub(crate) fn fork(_alone: &SingleThreaded, flags: UnshareFlags) -> io::Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = u64::from(flags.bits()) | (libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
+    // SAFETY: without CLONE_VM and with no stack given, clone is a fork: the child goes on with a copy of this stack. The
+    // kernel writes one int to `pidfd`, in the parent. The last two arguments are read only with flags that are not set, so
+    // that their order, which differs between architectures, does not matter.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        // SAFETY: on success the kernel stored a new descriptor that nobody else owns.
+        _ => Ok(Forked::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    }
+}
+
+/// Moves this process into the new namespaces `flags`.
+pub(crate) fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    assert!(!flags.contains(UnshareFlags::FILES), "descriptors stay shared between threads");
+    // SAFETY: unsafe only for CLONE_FILES, which is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Ends this process at once: no destructors, no exit handlers, which belong to the process it was forked from.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor but 0, 1, 2 and `kept`. For a process that goes on to execute a program or to exit, and never
+/// returns to the frames that own the others.
+pub(crate) fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        // SAFETY: no memory is touched; the owners of the descriptors are not used again.
+        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Gives every signal its default action and blocks none: a program started from here finds what a shell would give it.
+pub(crate) fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no code. It fails for SIGKILL, SIGSTOP and the C library's own signals: nothing to do then.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is the empty set on Linux, and the kernel only reads it.
+    unsafe {
+        let none: libc::sigset_t = std::mem::zeroed();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// Replaces the program. Returns only if that failed.
+pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: `path` and the strings end in NUL, both arrays end in a null pointer, and all outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Changes of a mount's attributes: `MOUNT_ATTR_*`, and `MS_PRIVATE` or 0 for its propagation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MountChange {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+    pub(crate) propagation: u64,
+}
+
+/// Changes the mount whose root `mount` is, and with `recursive` those below it (mount_setattr(2)).
+pub(crate) fn change_mount(mount: impl AsFd, change: MountChange, recursive: bool) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: change.propagation,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string, and the kernel reads the struct, whose size is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Filters this thread's system calls from here on. Needs CAP_SYS_ADMIN or no_new_privs.
+pub(crate) fn filter_system_calls(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SPEC_ALLOW: a step is not slowed down by mitigations that protect it from itself.
+    // SAFETY: the kernel copies `len` instructions from the slice and does not write to it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: an all-zero ifreq is valid: plain integers and bytes.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq.
+    let result =
+        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

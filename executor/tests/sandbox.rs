@@ -1,0 +1,86 @@
+//! The sandbox from outside: steps in a busybox root, as root and as an ordinary user.
+//!
+//! Namespaces are entered before there are threads, which the usual test harness cannot do, so this one is its own: it
+//! lists its tests, runs those that are named (all of them, each in a process of its own, otherwise) and, as root, runs them
+//! a second time as an unprivileged user.
+
+#[path = "sandbox/cases.rs"]
+mod cases;
+#[path = "sandbox/fixture.rs"]
+mod fixture;
+#[path = "sandbox/floor.rs"]
+mod floor;
+
+use std::process::{Command, ExitCode};
+
+/// Runs the rest of the arguments as an ordinary user with subordinate ids.
+const AS_USER: &str = "--as-user";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let root = rustix::process::geteuid().is_root();
+
+    if flag("--list") {
+        if !flag("--ignored") {
+            for (name, _) in cases::CASES {
+                println!("{name}: test");
+                println!("rootless::{name}: test");
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
+    if flag("--floor") {
+        floor::measure();
+        return ExitCode::SUCCESS;
+    }
+    if let (true, [name]) = (flag("--exact"), names.as_slice()) {
+        return run_one(name, root, flag(AS_USER));
+    }
+    run_all(&names)
+}
+
+fn run_one(name: &str, root: bool, as_user: bool) -> ExitCode {
+    if let (Some(plain), false) = (name.strip_prefix("rootless::"), as_user) {
+        if !root {
+            eprintln!("skipped: becoming another user needs root");
+            return ExitCode::SUCCESS;
+        }
+        return fixture::as_ordinary_user(&["--exact", plain, AS_USER]);
+    }
+    let Some((_, case)) = cases::CASES.iter().find(|(known, _)| *known == name) else {
+        eprintln!("no test is called {name}");
+        return ExitCode::FAILURE;
+    };
+    match fixture::Fixture::enter() {
+        Ok(fixture) => {
+            case(&fixture);
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run_all(filters: &[&String]) -> ExitCode {
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let mut failed = Vec::new();
+    let plain = cases::CASES.iter().map(|(name, _)| (*name).to_owned());
+    let rootless = cases::CASES.iter().map(|(name, _)| format!("rootless::{name}"));
+    for name in plain.chain(rootless).filter(|name| wanted(name)) {
+        let program = std::env::current_exe().expect("this program has a path");
+        let output = Command::new(program).args(["--exact", &name]).output().expect("this program can be started");
+        let text = String::from_utf8_lossy(&output.stderr);
+        let skipped = text.lines().find(|line| line.starts_with("skipped: "));
+        println!("test {name} ... {}", if output.status.success() { skipped.unwrap_or("ok") } else { "FAILED" });
+        if !output.status.success() {
+            println!("{text}");
+            failed.push(name);
+        }
+    }
+    println!("\n{} failed: {failed:?}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
