@@ -1,5 +1,7 @@
 //! The parser against the corpus: trees of 646 Dockerfiles, tables of the parser and of instructions.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use kiln_core::{Severity, SourceFile};

@@ -6,7 +6,7 @@ use super::{
     expose_invalid_format, expose_proto_casing, json_args_recommended, legacy_key_value_format,
     multiple_instructions_disallowed, secrets_used_in_arg_or_env, workdir_relative_path,
 };
-use crate::ast::{Command, Instruction};
+use crate::ast::{Command, Instruction, Word};
 
 /// What the rules remember of a stage while its instructions go by.
 #[derive(Debug, Clone, Default)]
@@ -50,13 +50,13 @@ impl StageChecks {
         match &instruction.command {
             Command::Shell(_) => self.has_shell = true,
             Command::Arg(names) => {
-                findings.extend(names.iter().filter_map(|arg| {
-                    secrets_used_in_arg_or_env::check("ARG", &arg.name.value, arg.name.span)
-                }))
+                let secret = |name: &Word| secrets_used_in_arg_or_env::check("ARG", &name.value, name.span);
+                findings.extend(names.iter().filter_map(|arg| secret(&arg.name)));
             }
-            Command::Env(pairs) => findings.extend(pairs.iter().filter_map(|pair| {
-                secrets_used_in_arg_or_env::check("ENV", &pair.name.value, pair.name.span)
-            })),
+            Command::Env(pairs) => {
+                let secret = |name: &Word| secrets_used_in_arg_or_env::check("ENV", &name.value, name.span);
+                findings.extend(pairs.iter().filter_map(|pair| secret(&pair.name)));
+            }
             _ => {}
         }
         findings

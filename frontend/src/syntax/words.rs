@@ -63,11 +63,9 @@ pub(super) fn quoted(text: Slice<'_>, escape: char) -> Vec<Slice<'_>> {
             }
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if c == open => quote = None,
-            _ if c == escape && quote != Some('\'') => {
-                if chars.next().is_none() {
-                    words.push(text.part(from..at));
-                    start = None;
-                }
+            _ if c == escape && quote != Some('\'') && chars.next().is_none() => {
+                words.push(text.part(from..at));
+                start = None;
             }
             _ => {}
         }

@@ -1,0 +1,34 @@
+//! Some lines of a source, as BuildKit shows them.
+
+use kiln_core::SourceFile;
+
+/// The lines from `first` to `last`, marked, with some around them: four for a single line, two for more.
+pub fn excerpt(file: &SourceFile, (first, last): (usize, usize)) -> String {
+    let lines: Vec<&str> = file.text.split('\n').collect();
+    if first < 1 || first > lines.len() {
+        return String::new();
+    }
+    let last = last.clamp(first, lines.len());
+    let (mut start, mut end) = (first, last);
+    let wanted = if first == last { 4 } else { 2 };
+    let mut added = 0;
+    while added < wanted {
+        if start > 1 {
+            start -= 1;
+            added += 1;
+        }
+        if end != lines.len() {
+            end += 1;
+            added += 1;
+        }
+        added += 1;
+    }
+    let mut text = format!("{}:{first}\n--------------------\n", file.name);
+    for (number, line) in lines.iter().enumerate().take(end).skip(start - 1) {
+        let number = number + 1;
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        text.push_str(&format!(" {number:3} | {mark} {line}\n"));
+    }
+    text.push_str("--------------------\n");
+    text
+}
