@@ -12,6 +12,7 @@ use rusqlite::Transaction;
 use crate::content::Blobs;
 use crate::gc;
 use crate::index::{Index, IndexError};
+use crate::layer::Layers;
 use crate::lock::{self, FileLock, LockMode};
 use crate::session::{self, Held, ScratchDir, Session};
 use crate::trash::Trash;
@@ -97,6 +98,7 @@ struct Shared {
     /// Before the session: the index notes the times of last use when it goes.
     index: Index,
     blobs: Blobs,
+    layers: Layers,
     session: Arc<Session>,
 }
 
@@ -115,7 +117,8 @@ impl Store {
         let recover = |t: &Transaction<'_>| gc::recover(t, root, session.trash());
         let index = Index::open(Arc::clone(&session), &options.boot_id, options.clock, recover)?;
         let blobs = Blobs::new(Arc::clone(&session));
-        Ok(Self { shared: Arc::new(Shared { options, index, blobs, session }) })
+        let layers = Layers::new(Arc::clone(&session), options.xattrs);
+        Ok(Self { shared: Arc::new(Shared { options, index, blobs, layers, session }) })
     }
 
     /// The store's directory.
@@ -136,6 +139,11 @@ impl Store {
     /// Blobs by digest.
     pub fn blobs(&self) -> &Blobs {
         &self.shared.blobs
+    }
+
+    /// Layers by their ids.
+    pub fn layers(&self) -> &Layers {
+        &self.shared.layers
     }
 
     /// What was made, what it is called and where it is.

@@ -1,7 +1,7 @@
 //! Checking every blob, layer and row against its digest.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::inventory::{self, What};
 use super::rows::{Doomed, Mentions};
+use super::tree;
 use crate::lock::{FileLock, LockMode};
 use crate::store::{Store, StoreError};
 
@@ -92,6 +93,7 @@ impl Store {
                     self.trash().put(path).map_err(failed("take away parts of"))?;
                 }
             }
+            self.layers().forget();
             checked.repaired = true;
         }
         let said = damaged.into_iter().map(|(what, damage)| Damaged { what: name_of(what), damage });
@@ -114,8 +116,7 @@ impl Store {
     fn damage_of(&self, what: What, path: &std::path::Path) -> Option<Damage> {
         match what {
             What::Blob(digest) => damage_of_blob(&digest, path),
-            What::Layer(_) if fs::exists(path.join("manifest")).is_ok_and(|there| there) => None,
-            What::Layer(_) => Some(Damage::Tree("it has no manifest".to_owned())),
+            What::Layer(id) => tree::damage_of(&id, path),
             What::Mount(_) | What::Stat(_) => None,
         }
     }

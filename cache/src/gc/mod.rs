@@ -9,6 +9,7 @@ mod fsck;
 mod inventory;
 mod prune;
 mod rows;
+mod tree;
 mod usage;
 
 pub use self::fsck::{Checked, Damage, Damaged};

@@ -84,6 +84,7 @@ impl Store {
             freed.add(gone, &mut tally);
         }
         self.empty_trash()?;
+        self.layers().forget();
         Ok(freed)
     }
 

@@ -29,11 +29,47 @@ impl Index {
         layer: &LayerId,
         compression: Compression,
     ) -> Result<Option<PackedLayer>, IndexError> {
+        self.packed_as(layer, &form(compression, None))
+    }
+
+    /// Remembers a layer's blob, and its diff id.
+    pub fn set_packed(
+        &self,
+        layer: &LayerId,
+        compression: Compression,
+        packed: &PackedLayer,
+    ) -> Result<(), IndexError> {
+        self.set_packed_as(layer, &form(compression, None), packed)?;
+        self.set_diff_id(layer, &packed.diff_id)
+    }
+
+    /// The blob of a layer whose times after `epoch` (seconds since 1970) are set to it.
+    pub fn packed_clamped(
+        &self,
+        layer: &LayerId,
+        compression: Compression,
+        epoch: i64,
+    ) -> Result<Option<PackedLayer>, IndexError> {
+        self.packed_as(layer, &form(compression, Some(epoch)))
+    }
+
+    /// Remembers the blob of a layer whose times after `epoch` are set to it.
+    pub fn set_packed_clamped(
+        &self,
+        layer: &LayerId,
+        compression: Compression,
+        epoch: i64,
+        packed: &PackedLayer,
+    ) -> Result<(), IndexError> {
+        self.set_packed_as(layer, &form(compression, Some(epoch)), packed)
+    }
+
+    fn packed_as(&self, layer: &LayerId, form: &str) -> Result<Option<PackedLayer>, IndexError> {
         self.read("look up a packed layer", |c| {
             c.prepare_cached(
                 "SELECT diff_id, blob, size, tar_size FROM packed WHERE layer = ?1 AND compression = ?2",
             )?
-            .query_row(params![layer.0.as_bytes(), text(compression)], |row| {
+            .query_row(params![layer.0.as_bytes(), form], |row| {
                 Ok(PackedLayer {
                     diff_id: DiffId(Digest::from_bytes(row.get(0)?)),
                     blob: Digest::from_bytes(row.get(1)?),
@@ -45,18 +81,12 @@ impl Index {
         })
     }
 
-    /// Remembers a layer's blob, and its diff id.
-    pub fn set_packed(
-        &self,
-        layer: &LayerId,
-        compression: Compression,
-        packed: &PackedLayer,
-    ) -> Result<(), IndexError> {
+    fn set_packed_as(&self, layer: &LayerId, form: &str, packed: &PackedLayer) -> Result<(), IndexError> {
         self.write("remember a packed layer", |t, generation| {
             t.prepare_cached("INSERT OR REPLACE INTO packed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
                 params![
                     layer.0.as_bytes(),
-                    text(compression),
+                    form,
                     packed.diff_id.0.as_bytes(),
                     packed.blob.as_bytes(),
                     packed.size.cast_signed(),
@@ -64,7 +94,7 @@ impl Index {
                     generation
                 ],
             )?;
-            set_diff(t, layer, &packed.diff_id, generation)
+            Ok(())
         })
     }
 
@@ -79,29 +109,20 @@ impl Index {
 
     /// Remembers the digest of a layer's tar. For a layer from outside it is that of the tar it came as.
     pub fn set_diff_id(&self, layer: &LayerId, diff_id: &DiffId) -> Result<(), IndexError> {
-        self.write("remember a diff id", |t, generation| set_diff(t, layer, diff_id, generation))
+        self.write("remember a diff id", |t, generation| {
+            t.prepare_cached("INSERT OR REPLACE INTO diffs VALUES (?1, ?2, ?3)")?.execute(params![
+                layer.0.as_bytes(),
+                diff_id.0.as_bytes(),
+                generation
+            ])?;
+            Ok(())
+        })
     }
 }
 
-fn set_diff(
-    t: &rusqlite::Transaction<'_>,
-    layer: &LayerId,
-    diff_id: &DiffId,
-    generation: i64,
-) -> rusqlite::Result<()> {
-    t.prepare_cached("INSERT OR REPLACE INTO diffs VALUES (?1, ?2, ?3)")?.execute(params![
-        layer.0.as_bytes(),
-        diff_id.0.as_bytes(),
-        generation
-    ])?;
-    Ok(())
-}
-
-/// `gzip`, `zstd@19`, with the packer's version before it.
-fn text(compression: Compression) -> String {
-    let format = compression.format.as_str();
-    match compression.level {
-        Some(level) => format!("{PACKER} {format}@{level}"),
-        None => format!("{PACKER} {format}"),
-    }
+/// `1 gzip`, `1 zstd@19`, `1 gzip ≤1700000000`: the packer's version, the compression, the latest time.
+fn form(compression: Compression, epoch: Option<i64>) -> String {
+    let level = compression.level.map(|level| format!("@{level}")).unwrap_or_default();
+    let latest = epoch.map(|epoch| format!(" ≤{epoch}")).unwrap_or_default();
+    format!("{PACKER} {}{level}{latest}", compression.format.as_str())
 }

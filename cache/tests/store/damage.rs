@@ -1,14 +1,19 @@
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use crate::world::{World, asked, image, layer, layer_dir, put, remember};
+use crate::world::{World, asked, image, layer, layer_dir, put, real_layer, remember};
 
 #[test]
 fn a_sound_store_has_no_damage() {
     let world = World::new();
     let store = world.open();
     put(&store, b"blob");
+    real_layer(&store, "content");
     let checked = store.fsck(true).unwrap();
-    assert_eq!((checked.blobs, checked.damaged.len(), checked.repaired), (1, 0, false));
+    assert_eq!((checked.blobs, checked.layers, checked.repaired), (1, 1, false), "{checked:?}");
+    assert!(checked.damaged.is_empty(), "{checked:?}");
 }
 
 #[test]
@@ -41,10 +46,62 @@ fn a_flipped_byte_and_a_missing_file_are_found_and_become_misses() {
 }
 
 #[test]
+fn every_kind_of_damage_to_a_layer_is_found_and_only_that_layer_goes() {
+    type Harm = fn(&Path) -> std::io::Result<()>;
+    let harms: [(&str, Harm); 9] = [
+        ("`dir/file`: its content differs", |dir| rewrite(&dir.join("tree/dir/file"), "Content")),
+        ("`dir/file`: its size differs", |dir| fs::write(dir.join("tree/dir/file"), "longer content")),
+        ("`dir/file`: its mode differs", |dir| {
+            fs::set_permissions(dir.join("tree/dir/file"), fs::Permissions::from_mode(0o600))
+        }),
+        ("`dir/file`: its time differs", |dir| {
+            fs::File::options()
+                .write(true)
+                .open(dir.join("tree/dir/file"))?
+                .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9))
+        }),
+        ("`other`: a file is missing", |dir| fs::remove_file(dir.join("tree/other"))),
+        ("`other`: it is no hard link", |dir| {
+            fs::remove_file(dir.join("tree/other"))
+                .and_then(|()| fs::write(dir.join("tree/other"), "content"))
+        }),
+        ("`link`: it leads elsewhere", |dir| {
+            fs::remove_file(dir.join("tree/link"))
+                .and_then(|()| symlink("/etc/passwd", dir.join("tree/link")))
+        }),
+        ("`dir`: `dir/new` was added", |dir| fs::write(dir.join("tree/dir/new"), "")),
+        ("the manifest", |dir| fs::write(dir.join("manifest"), "no manifest")),
+    ];
+    for (said, harm) in harms {
+        let world = World::new();
+        let store = world.open();
+        let (sound, harmed) = (real_layer(&store, "sound"), real_layer(&store, "content"));
+        remember(&store, "sound", &[sound]);
+        remember(&store, "harmed", &[sound, harmed]);
+        harm(&layer_dir(&store, &harmed)).unwrap();
+        let checked = store.fsck(true).unwrap();
+        let found: Vec<String> = checked.damaged.iter().map(|damaged| damaged.damage.to_string()).collect();
+        assert_eq!(found.len(), 1, "{said}: {found:?}");
+        assert!(found[0].contains(said) || said == "the manifest", "{said}: {found:?}");
+        assert_eq!((asked(&store, "sound"), asked(&store, "harmed")), (Some(vec![sound]), None));
+        assert!(store.fsck(false).unwrap().damaged.is_empty());
+        assert_eq!(real_layer(&store, "content"), harmed);
+        assert!(store.fsck(false).unwrap().damaged.is_empty());
+    }
+}
+
+/// Changes bytes and keeps size and times.
+fn rewrite(path: &Path, content: &str) -> std::io::Result<()> {
+    let modified = fs::metadata(path)?.modified()?;
+    fs::write(path, content)?;
+    fs::File::options().write(true).open(path)?.set_modified(modified)
+}
+
+#[test]
 fn an_image_that_lost_a_layer_is_named_and_forgotten() {
     let world = World::new();
     let store = world.open();
-    let id = layer(&store, "layer", 1);
+    let id = real_layer(&store, "content");
     remember(&store, "step", &[id]);
     store.index().set_image(Some(&"app".parse().unwrap()), &image(&[id])).unwrap();
     fs::remove_dir_all(layer_dir(&store, &id)).unwrap();

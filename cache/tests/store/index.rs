@@ -124,6 +124,12 @@ fn packed_layers_are_known_by_format_and_level() {
         assert_eq!(store.index().packed(&id, other).unwrap(), None);
     }
     assert_eq!(store.index().diff_id(&id).unwrap(), Some(packed.diff_id));
+    let clamped = PackedLayer { diff_id: DiffId(Digest::of(b"clamped")), ..packed };
+    store.index().set_packed_clamped(&id, gzip, 7, &clamped).unwrap();
+    assert_eq!(store.index().packed_clamped(&id, gzip, 7).unwrap(), Some(clamped));
+    assert_eq!(store.index().packed_clamped(&id, gzip, 8).unwrap(), None);
+    assert_eq!(store.index().packed(&id, gzip).unwrap(), Some(packed));
+    assert_eq!(store.index().diff_id(&id).unwrap(), Some(packed.diff_id));
 }
 
 #[test]

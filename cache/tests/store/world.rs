@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_cache::{ImageRecord, OverlayXattrs, Store, StoreOptions};
+use kiln_cache::{Attributes, ImageRecord, OverlayXattrs, Store, StoreOptions};
 use kiln_core::{ContentHash, Digest, ImageConfig, LayerId, Platform, Snapshot};
 use tempfile::TempDir;
 
@@ -63,6 +63,19 @@ pub(crate) fn layer(store: &Store, name: &str, size: usize) -> LayerId {
     fs::write(dir.join("tree/file"), vec![b'x'; size]).unwrap();
     fs::write(dir.join("manifest"), name).unwrap();
     id
+}
+
+/// A layer as steps make them: a directory, a file, a link, a hard link.
+pub(crate) fn real_layer(store: &Store, content: &str) -> LayerId {
+    let draft = store.layers().draft().unwrap();
+    let writer = draft.writer().unwrap();
+    let attributes = |mode| Attributes { mode, ..Attributes::default() };
+    writer.dir(Path::new("dir"), &attributes(0o755)).unwrap();
+    writer.file(Path::new("dir/file"), &attributes(0o644), &mut content.as_bytes()).unwrap();
+    writer.symlink(Path::new("link"), Path::new("dir/file"), &attributes(0o777)).unwrap();
+    writer.hard_link(Path::new("other"), Path::new("dir/file")).unwrap();
+    let manifest = writer.finish().unwrap();
+    draft.commit(manifest).unwrap().id
 }
 
 pub(crate) fn layer_dir(store: &Store, id: &LayerId) -> PathBuf {
