@@ -16,8 +16,8 @@ const NOT_FOUND: &str = "credentials not found";
 
 /// One helper program.
 pub(super) struct Helper {
-    program: String,
-    timeout: Duration,
+    pub(super) program: String,
+    pub(super) timeout: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
