@@ -5,8 +5,20 @@
 //!
 //! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
 
+pub mod context;
+mod edit;
+mod error;
+mod exec;
+mod executor;
+mod file;
 pub mod isolation;
 pub mod launcher;
 pub mod process;
 pub mod sandbox;
+pub mod source;
+pub mod spec;
 mod sys;
+
+pub use error::ExecutorError;
+pub use executor::{Executor, SecretValue, Services, Value};
+pub use file::{FileError, LeftOut, LinkLoop, ModeError};

@@ -1,0 +1,210 @@
+//! RUN: a process on a snapshot, what it changed as a layer.
+
+mod cache_mount;
+mod mounts;
+mod output;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_cache::{Attributes, Draft, Links, View};
+use kiln_core::{
+    ContentHash, Exec, NetworkMode, SecurityMode, Snapshot, StableHash as _, StableHasher, StepId,
+};
+
+use crate::error::ExecutorError;
+use crate::executor::{Inner, Value};
+use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_user};
+use crate::sandbox::{Bundle, Exit, Handle, Io, Stream, Tree, Writable};
+use crate::spec::{ProcessRequest, specification};
+
+pub(crate) use mounts::content;
+
+/// Gives a running step up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancel(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    cancelled: bool,
+    running: Option<Handle>,
+}
+
+/// Cancels when it is dropped.
+#[derive(Debug)]
+pub(crate) struct CancelOnDrop(Cancel);
+
+impl Cancel {
+    /// For the future that waits for the step.
+    pub(crate) fn on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cancelled
+    }
+
+    /// Notes the process to kill; kills it at once if the step was given up meanwhile.
+    fn running(&self, handle: Handle) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.cancelled {
+            handle.kill();
+        }
+        state.running = Some(handle);
+    }
+
+    fn finished(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).running = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.cancelled = true;
+        if let Some(handle) = state.running.take() {
+            handle.kill();
+        }
+    }
+}
+
+/// Runs `exec` on input 0 and commits what it changed.
+pub(crate) fn run(
+    inner: &Inner,
+    step: StepId,
+    exec: &Exec,
+    inputs: &[Value],
+    cancel: &Cancel,
+) -> Result<Snapshot, ExecutorError> {
+    let Some(Value::Snapshot(base)) = inputs.first() else { return Err(ExecutorError::Input(0)) };
+    let layers = inner.services.store.layers();
+    let view = layers.view(base)?;
+    let command = exec.args.join(" ");
+    let user = user(&view, &exec.user)
+        .map_err(|cause| ExecutorError::User { command: command.clone(), cause: Arc::new(cause) })?;
+    if let Some((name, _)) = exec.devices.iter().find(|(_, required)| *required) {
+        return Err(ExecutorError::Device(name.clone()));
+    }
+    let draft = layers.draft()?;
+    draft.take_root_from(base)?;
+    make_directory(&draft, &view, &exec.cwd, &user)?;
+    // Holds locks and scratch directories until the process has ended.
+    let mounted = mounts::mounts(inner, exec, inputs)?;
+    let request = request(inner, exec, user, &mounted);
+    let (spec, mut grafts, profile) = specification(&request)?;
+    grafts.extend(mounted.grafts.iter().cloned());
+    let upper = Writable { upper: draft.tree().to_path_buf(), work: draft.work().to_path_buf() };
+    let root = Tree::Overlay { lowers: trees(inner, base)?, upper: Some(upper) };
+    let bundle = Bundle { spec, root, grafts, profile };
+    let exit = start(inner, step, &bundle, &command, cancel)?;
+    drop(mounted);
+    if cancel.is_cancelled() {
+        return Err(ExecutorError::GivenUp);
+    }
+    if !exit.success() {
+        return Err(ExecutorError::Process { command, exit });
+    }
+    let layer = draft.commit_upper(base, &exit.stubs)?;
+    Ok(base.with(layer.id))
+}
+
+fn start(
+    inner: &Inner,
+    step: StepId,
+    bundle: &Bundle,
+    command: &str,
+    cancel: &Cancel,
+) -> Result<Exit, ExecutorError> {
+    let failed = |cause| ExecutorError::Start { command: command.to_owned(), cause: Arc::new(cause) };
+    if cancel.is_cancelled() {
+        return Err(ExecutorError::GivenUp);
+    }
+    let io = Io::Streams { stdin: Stream::Null, stdout: Stream::Pipe, stderr: Stream::Pipe };
+    let mut running = inner.services.sandbox.start(bundle, io).map_err(failed)?;
+    cancel.running(running.handle());
+    let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
+    let exit = output::forward(&*inner.services.progress, step, stdout, stderr, || running.wait());
+    cancel.finished();
+    exit.map_err(failed)
+}
+
+/// The layers of a snapshot as directories to stack, bottom first.
+pub(crate) fn trees(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<PathBuf>, ExecutorError> {
+    let layers = inner.services.store.layers();
+    let tree = |id| Ok(layers.get(&id)?.tree().to_path_buf());
+    snapshot.mountable().into_iter().map(tree).collect()
+}
+
+fn request(inner: &Inner, exec: &Exec, user: User, mounted: &mounts::Mounted) -> ProcessRequest {
+    let services = &inner.services;
+    let mut request = ProcessRequest::new(exec.args.clone(), user);
+    let variables = exec.env.iter().chain(&exec.proxy_env).map(|(name, value)| format!("{name}={value}"));
+    request.env = variables.chain(mounted.env.iter().cloned()).collect();
+    request.cwd = exec.cwd.clone();
+    request.hostname = exec.surroundings.hostname.clone();
+    request.add_hosts = exec.surroundings.add_hosts.clone();
+    request.network = match exec.network {
+        NetworkMode::Default => services.network,
+        network => network,
+    };
+    request.resolv_conf = Some(services.resolv_conf.clone());
+    request.ulimits = exec.surroundings.ulimits.clone();
+    request.shm_size = exec.surroundings.shm_size;
+    request.insecure = exec.security == SecurityMode::Insecure;
+    request.cgroup_parent = exec.surroundings.cgroup_parent.clone();
+    request
+}
+
+/// Who a process runs as (`user[:group]`, by name or number), from the account files of its root.
+///
+/// # Errors
+/// If there is no such user, or an account file cannot be read.
+pub fn user(view: &View, wanted: &str) -> Result<User, UserError> {
+    let accounts = parse_accounts(&account_file(view, "etc/passwd")?);
+    let groups = parse_groups(&account_file(view, "etc/group")?);
+    resolve_user(wanted, &accounts, &groups)
+}
+
+fn account_file(view: &View, path: &'static str) -> Result<Vec<u8>, UserError> {
+    let read = |cause| UserError::Read { path, cause };
+    let Ok(resolved) = view.resolve(Path::new(path), Links::Followed) else { return Ok(Vec::new()) };
+    let Some(found) = resolved.found.filter(|found| found.content().is_some()) else { return Ok(Vec::new()) };
+    let file = view.open(&found).map_err(|error| read(std::io::Error::other(error)))?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 16 << 20), &mut bytes).map_err(read)?;
+    Ok(bytes)
+}
+
+/// Makes the working directory in the upper tree if the base has none: it belongs to the user.
+fn make_directory(draft: &Draft, view: &View, path: &str, user: &User) -> Result<(), ExecutorError> {
+    let Ok(resolved) = view.resolve(Path::new(path), Links::Followed) else { return Ok(()) };
+    if resolved.found.is_some() {
+        return Ok(());
+    }
+    let writer = draft.writer()?;
+    let mut current = PathBuf::new();
+    for name in resolved.path.components() {
+        current.push(name);
+        match view.lookup(&current) {
+            // As it is: a directory of the upper tree hides the attributes of the lower one.
+            Some(found) => writer.dir(&current, &found.entry().attributes)?,
+            None => {
+                let attributes =
+                    Attributes { mode: 0o755, uid: user.uid, gid: user.gid, ..Attributes::default() };
+                writer.dir(&current, &attributes)?;
+            }
+        }
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// The hash of a path of a snapshot that a mount shows.
+fn mounted_content(view: &View, path: &str) -> Result<ContentHash, ExecutorError> {
+    let missing = || ExecutorError::MountSource(path.to_owned());
+    let resolved = view.resolve(Path::new(path), Links::Followed).map_err(|_| missing())?;
+    let found = resolved.found.ok_or_else(missing)?;
+    let mut hasher = StableHasher::new("kiln mounted 1");
+    view.content(&found.entry().path).stable_hash(&mut hasher);
+    Ok(hasher.finish())
+}

@@ -1,0 +1,227 @@
+//! A layer in the making: what will be written onto a base, worked out before anything is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_cache::{Attributes, Kind, Timestamp};
+
+use super::FileError;
+use super::owner::Owner;
+use super::tree::{Node, Tree, resolve};
+
+/// Where a planned file's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    /// A file of one of the trees that are copied from.
+    Tree {
+        /// Index of the tree.
+        tree: usize,
+        /// Its path there.
+        path: PathBuf,
+    },
+    /// A file of the base: a hard link to it would reach into another layer.
+    Base(PathBuf),
+    /// Bytes of the Dockerfile.
+    Inline(Arc<[u8]>),
+    /// Bytes of an archive's member, kept in the spool from this offset on.
+    Spool(u64),
+}
+
+/// A name that the layer will have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Planned {
+    /// Never a whiteout; hard links are to other planned files.
+    pub(crate) kind: Kind,
+    pub(crate) attributes: Attributes,
+    /// Of a regular file.
+    pub(crate) bytes: Option<Bytes>,
+    /// A directory that hides what the base has at its place.
+    pub(crate) hides: bool,
+}
+
+/// The names of a layer on top of `base`.
+pub(crate) struct Plan<'a> {
+    base: &'a dyn Tree,
+    /// The time of what has no time of its own.
+    pub(crate) now: Timestamp,
+    entries: BTreeMap<PathBuf, Planned>,
+    /// Directories of the base that were taken away, to be replaced.
+    removed: BTreeSet<PathBuf>,
+    /// The further names of planned files.
+    links: BTreeMap<PathBuf, Vec<PathBuf>>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(base: &'a dyn Tree, now: Timestamp) -> Self {
+        Self { base, now, entries: BTreeMap::new(), removed: BTreeSet::new(), links: BTreeMap::new() }
+    }
+
+    /// The planned names in order, each directory before what is in it; and the names of the base to be taken away.
+    pub(crate) fn finish(self) -> (BTreeMap<PathBuf, Planned>, Vec<PathBuf>) {
+        let mut whiteouts = Vec::new();
+        for (path, planned) in self.entries.iter().filter(|(_, planned)| planned.hides) {
+            let names = self.base.names(path).into_iter().map(|name| path.join(name));
+            whiteouts.extend(names.filter(|path| !self.entries.contains_key(path)));
+            debug_assert_eq!(planned.kind, Kind::Dir);
+        }
+        (self.entries, whiteouts)
+    }
+
+    /// Whether the base still shows at `path`.
+    fn shows_base(&self, path: &Path) -> bool {
+        self.removed.is_empty()
+            || path.ancestors().all(|ancestor| {
+                !self.removed.contains(ancestor) && self.entries.get(ancestor).is_none_or(|e| !e.hides)
+            })
+    }
+
+    /// Plans `planned` at `path`, whose parent is a directory and gets the present time.
+    pub(crate) fn put(&mut self, path: &Path, mut planned: Planned) {
+        if let Some(parent) = path.parent() {
+            self.keep(parent);
+            if let Some(parent) = self.entries.get_mut(parent) {
+                parent.attributes.mtime = self.now;
+            }
+        }
+        planned.hides = planned.kind == Kind::Dir
+            && !self.removed.is_empty()
+            && !self.shows_base(path)
+            && self.base.node(path).is_some_and(|node| node.is_dir());
+        if let Kind::HardLink { to } = &planned.kind {
+            self.links.entry(to.clone()).or_default().push(path.to_path_buf());
+        }
+        if let Some(displaced) = self.entries.insert(path.to_path_buf(), planned) {
+            self.pass_on(path, displaced);
+        }
+    }
+
+    /// Gives the content of a file that has lost its first name to the next of its names.
+    fn pass_on(&mut self, path: &Path, displaced: Planned) {
+        let Some(names) = self.links.remove(path) else { return };
+        let is_link = |plan: &Self, name: &PathBuf| {
+            plan.entries.get(name).is_some_and(|e| matches!(&e.kind, Kind::HardLink { to } if to == path))
+        };
+        let mut heirs = names.into_iter().filter(|name| is_link(self, name)).collect::<Vec<_>>().into_iter();
+        let Some(first) = heirs.next() else { return };
+        let rest: Vec<PathBuf> = heirs.collect();
+        for name in &rest {
+            if let Some(link) = self.entries.get_mut(name) {
+                link.kind = Kind::HardLink { to: first.clone() };
+            }
+        }
+        self.entries.insert(first.clone(), displaced);
+        self.links.insert(first, rest);
+    }
+
+    /// Takes a directory of the base, and its parents, into the layer as they are: BuildKit lists the parents of changes.
+    fn keep(&mut self, directory: &Path) {
+        for ancestor in directory.ancestors() {
+            if ancestor.as_os_str().is_empty() || self.entries.contains_key(ancestor) {
+                break;
+            }
+            let attributes =
+                self.base.node(ancestor).map_or_else(|| Attributes::root(0o755), |node| node.attributes);
+            let planned = Planned { kind: Kind::Dir, attributes, bytes: None, hides: false };
+            self.entries.insert(ancestor.to_path_buf(), planned);
+        }
+    }
+
+    /// Changes the attributes of a directory that is there, which takes it into the layer.
+    pub(crate) fn change(&mut self, directory: &Path, change: impl FnOnce(&mut Attributes)) {
+        self.keep(directory);
+        if let Some(planned) = self.entries.get_mut(directory) {
+            change(&mut planned.attributes);
+        }
+    }
+
+    /// Takes away what is at `path`, with all below it. Something else must be put there afterwards.
+    pub(crate) fn remove(&mut self, path: &Path) {
+        if self.shows_base(path) && self.base.node(path).is_some_and(|node| node.is_dir()) {
+            self.removed.insert(path.to_path_buf());
+        }
+        let gone: Vec<PathBuf> = self
+            .entries
+            .range(path.to_path_buf()..)
+            .map(|(path, _)| path)
+            .take_while(|below| below.starts_with(path))
+            .cloned()
+            .collect();
+        for path in gone {
+            if let Some(displaced) = self.entries.remove(&path) {
+                self.pass_on(&path, displaced);
+            }
+        }
+    }
+
+    /// Says where the bytes of a planned file come from.
+    pub(crate) fn give_bytes(&mut self, path: &Path, bytes: Bytes) {
+        if let Some(planned) = self.entries.get_mut(path) {
+            planned.bytes = Some(bytes);
+        }
+    }
+
+    /// The planned entry at exactly `path`.
+    pub(crate) fn planned(&self, path: &Path) -> Option<&Planned> {
+        self.entries.get(path)
+    }
+
+    /// Makes the directory `path`, whose links are followed, with the parents that are missing. Those that are there stay as they are.
+    ///
+    /// # Errors
+    /// If something else is in the way.
+    pub(crate) fn make_directories(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<PathBuf, FileError> {
+        let path = resolve(self, path)?;
+        let mut missing = Vec::new();
+        for ancestor in path.ancestors() {
+            match self.node(ancestor) {
+                None => missing.push(ancestor),
+                Some(node) if node.is_dir() => break,
+                Some(_) => return Err(FileError::NotADirectory { path: ancestor.to_path_buf() }),
+            }
+        }
+        for directory in missing.into_iter().rev() {
+            let attributes =
+                Attributes { mode, uid: owner.uid, gid: owner.gid, mtime: self.now, ..Attributes::default() };
+            self.put(directory, Planned { kind: Kind::Dir, attributes, bytes: None, hides: false });
+        }
+        Ok(path)
+    }
+}
+
+/// The base with the plan carried out: where the next action looks for its destination.
+impl Tree for Plan<'_> {
+    fn node(&self, path: &Path) -> Option<Node> {
+        if let Some(planned) = self.entries.get(path) {
+            let kind = match &planned.kind {
+                Kind::HardLink { to } => self.entries.get(to)?.kind.clone(),
+                kind => kind.clone(),
+            };
+            return Some(Node { kind, attributes: planned.attributes.clone(), same_as: None });
+        }
+        if self.shows_base(path) { self.base.node(path) } else { None }
+    }
+
+    fn names(&self, directory: &Path) -> Vec<OsString> {
+        let shown = if self.shows_base(directory) { self.base.names(directory) } else { Vec::new() };
+        let mut names: BTreeSet<OsString> =
+            shown.into_iter().filter(|name| self.node(&directory.join(name)).is_some()).collect();
+        let below = self.entries.range(directory.to_path_buf()..).map(|(path, _)| path);
+        let below = below.take_while(|path| path.starts_with(directory));
+        let children = below.filter(|path| path.parent() == Some(directory));
+        names.extend(children.filter_map(|path| path.file_name().map(std::ffi::OsStr::to_owned)));
+        names.into_iter().collect()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.base.open(path)
+    }
+}

@@ -1,0 +1,12 @@
+//! Where a build's bytes come from: images, downloads, git repositories. (Local directories are in `context`.)
+
+mod error;
+mod git;
+mod http;
+mod image;
+
+pub use error::SourceError;
+pub(crate) use git::Repository;
+pub use git::{GitError, GitOptions};
+pub(crate) use http::{Download, download, snapshot as download_snapshot};
+pub use image::{ImageStore, Layout};
