@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use kiln_core::{
     Compression, ContentHash, ContentId, DiffId, LayerId, Snapshot, StableHash as _, StableHasher,
@@ -200,6 +201,19 @@ impl Layers {
     /// The layer is not there or damaged.
     pub fn diff_id(&self, id: &LayerId, epoch: Option<i64>) -> Result<DiffId, LayerError> {
         pack::diff_id(&self.get(id)?, epoch)
+    }
+
+    /// When the layer was made on this machine.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn created(&self, id: &LayerId) -> Result<SystemTime, LayerError> {
+        let path = self.directory(id).join("manifest");
+        match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            Ok(time) => Ok(time),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LayerError::Missing(*id)),
+            Err(error) => Err(LayerError::io("look at the manifest", path)(error)),
+        }
     }
 
     /// How overlayfs keeps its own attributes in this store.

@@ -58,7 +58,7 @@ impl<'a> Header<'a> {
         let path = extensions.path().map_or_else(|| self.raw.path_bytes().into_owned(), <[u8]>::to_vec);
         let link = || -> PathBuf {
             let link = extensions.link().map(<[u8]>::to_vec);
-            let link = link.or_else(|| self.raw.link_name_bytes().map(|link| link.into_owned()));
+            let link = link.or_else(|| self.raw.link_name_bytes().map(std::borrow::Cow::into_owned));
             OsString::from_vec(link.unwrap_or_default()).into()
         };
         let kind = match self.flag() {

@@ -7,7 +7,7 @@ mod header;
 mod pax;
 mod sparse;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -120,7 +120,7 @@ impl<R: Read> Archive<R> {
                 }
                 b'L' => extensions.long_name = Some(self.extension(&header, &mut room)?),
                 b'K' => extensions.long_link = Some(self.extension(&header, &mut room)?),
-                _ => return self.member(&header, extensions).map(Some),
+                _ => return self.member(&header, &extensions).map(Some),
             }
         }
     }
@@ -133,15 +133,15 @@ impl<R: Read> Archive<R> {
     fn member(
         &mut self,
         header: &header::Header<'_>,
-        extensions: pax::Extensions,
+        extensions: &pax::Extensions,
     ) -> Result<Member<'_, R>, ArchiveError> {
-        let parsed = header.member(&extensions).map_err(|what| self.bad(what))?;
+        let parsed = header.member(extensions).map_err(|what| self.bad(what))?;
         self.body(parsed.stored);
         let mut size = parsed.stored;
         let segments = if header.flag() == b'S' {
             Some(sparse::gnu(self, header)?)
         } else if parsed.kind == MemberKind::File && extensions.is_sparse() {
-            Some(sparse::pax(self, &extensions)?)
+            Some(sparse::pax(self, extensions)?)
         } else {
             None
         };

@@ -102,7 +102,7 @@ pub(super) fn pax<R: Read>(
     } else {
         extensions.sparse_pairs.clone()
     };
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(archive.bad(BAD));
     }
     let map = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();

@@ -134,10 +134,10 @@ impl<W: Write> Writer<'_, W> {
             records.insert("linkpath".to_owned(), link.to_vec());
         }
         // Capabilities alone, as every builder does: users' attributes are no part of an image.
-        if let Some(capability) = xattrs.get(b"security.capability".as_slice()) {
-            if !matches!(entry.kind, Kind::HardLink { .. }) {
-                records.insert("SCHILY.xattr.security.capability".to_owned(), capability.clone());
-            }
+        if let Some(capability) = xattrs.get(b"security.capability".as_slice())
+            && !matches!(entry.kind, Kind::HardLink { .. })
+        {
+            records.insert("SCHILY.xattr.security.capability".to_owned(), capability.clone());
         }
         if !records.is_empty() {
             self.extended(&name, &records)?;

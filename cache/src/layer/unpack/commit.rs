@@ -53,12 +53,14 @@ impl Finish<'_> {
             let Some(path) = next.cloned() else { return Ok(()) };
             let below = self.view.lookup(&path);
             let is_link = below.is_some_and(|found| matches!(found.target().kind, Kind::Symlink { .. }));
-            if is_link && let Ok(to) = self.view.resolve(&path, Links::Followed) {
-                if to.found.is_none_or(|found| found.entry().is_dir()) && !entry::is_within(&to.path, &path) {
-                    let within = |other: &&PathBuf| entry::is_within(other, &path);
-                    let implied: Vec<PathBuf> = self.notes.implied.iter().filter(within).cloned().collect();
-                    self.move_below(&path, &to.path, &implied)?;
-                }
+            if is_link
+                && let Ok(to) = self.view.resolve(&path, Links::Followed)
+                && to.found.is_none_or(|found| found.entry().is_dir())
+                && !entry::is_within(&to.path, &path)
+            {
+                let within = |other: &&PathBuf| entry::is_within(other, &path);
+                let implied: Vec<PathBuf> = self.notes.implied.iter().filter(within).cloned().collect();
+                self.move_below(&path, &to.path, &implied)?;
             }
             passed = Some(path);
         }

@@ -185,40 +185,40 @@ impl Filler {
         }
         let mut attributes = std::mem::take(&mut member.attributes);
         attributes.xattrs.retain(|name, _| xattr::belongs(name));
-        self.write(member, &path, attributes)
+        self.write(member, &path, &attributes)
     }
 
     fn write<R: Read>(
         &mut self,
         member: &mut Member<'_, R>,
         path: &Path,
-        attributes: Attributes,
+        attributes: &Attributes,
     ) -> Result<(), LayerError> {
         if path.as_os_str().is_empty() {
             return match member.kind {
-                MemberKind::Dir => self.writer.dir(path, &attributes),
+                MemberKind::Dir => self.writer.dir(path, attributes),
                 _ => Err(MemberError::NoDirectory.at(&member.path)),
             };
         }
         self.imply_parents(path)?;
         self.notes.implied.remove(path);
         match member.kind.clone() {
-            MemberKind::Dir => self.writer.dir(path, &attributes),
-            MemberKind::File => self.writer.file(path, &attributes, member).map(drop),
+            MemberKind::Dir => self.writer.dir(path, attributes),
+            MemberKind::File => self.writer.file(path, attributes, member).map(drop),
             MemberKind::Symlink { target } if target.as_os_str().is_empty() || has_zero(&target) => {
                 Err(MemberError::Path.at(&member.path))
             }
-            MemberKind::Symlink { target } => self.writer.symlink(path, &target, &attributes),
+            MemberKind::Symlink { target } => self.writer.symlink(path, &target, attributes),
             MemberKind::HardLink { to } => self.link(&member.path, path, &to),
-            MemberKind::Fifo => self.writer.node(path, Node::Fifo, &attributes),
+            MemberKind::Fifo => self.writer.node(path, Node::Fifo, attributes),
             // This is how overlayfs itself writes a whiteout, and what it would take the device for.
             MemberKind::Char(Device { major: 0, minor: 0 }) => {
                 self.writer.remove(path)?;
                 self.notes.whiteouts.insert(path.to_owned());
                 Ok(())
             }
-            MemberKind::Char(device) => self.device(path, Node::Char(device), &attributes),
-            MemberKind::Block(device) => self.device(path, Node::Block(device), &attributes),
+            MemberKind::Char(device) => self.device(path, Node::Char(device), attributes),
+            MemberKind::Block(device) => self.device(path, Node::Block(device), attributes),
         }
     }
 

@@ -97,7 +97,7 @@ fn an_unchanged_file_of_an_older_layer_is_linked() {
 #[test]
 fn a_copied_file_has_the_other_ones_bytes() {
     let store = TestLayers::new();
-    let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let path = store.dir.path().join("from");
     std::fs::write(&path, &bytes).unwrap();
     let draft = store.layers.draft().unwrap();
