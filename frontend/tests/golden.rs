@@ -40,7 +40,10 @@ fn golden() -> Vec<Value> {
 fn context_file(case: &Value, name: &str) -> Option<String> {
     let written = case["files"].as_array().into_iter().flatten().find(|file| file["path"] == name);
     if let Some(file) = written {
-        return file["content"].as_str().map(str::to_owned);
+        return match file["link"].as_str() {
+            Some(link) => context_file(case, link),
+            None => file["content"].as_str().map(str::to_owned),
+        };
     }
     let context = case["context"].as_str()?;
     let bytes = std::fs::read(shared().join("corpus").join(context).join(name)).ok()?;
@@ -83,12 +86,17 @@ fn run(file: &Value, case: &Value) -> Got {
     options.build_args = text_map(&settings["build_args"]);
     options.labels = text_map(&settings["labels"]);
     options.allow_insecure = true;
+    options.all_stages = case["mode"] == "lint";
     for (name, base) in text_map(&settings["bases"]) {
         let config = base_image(&file["base"][&base]["config"]);
         options.contexts.insert(name, NamedContext::Image(images.add(&base, config)));
     }
     for (name, context) in settings["named_contexts"].as_object().into_iter().flatten() {
         let base = context["image"].as_str().unwrap();
+        if base == "scratch" {
+            options.contexts.insert(name.clone(), NamedContext::Scratch);
+            continue;
+        }
         let config = base_image(&file["base"][base]["config"]);
         options.contexts.insert(name.clone(), NamedContext::Image(images.add(base, config)));
     }
@@ -156,7 +164,7 @@ fn configurations_and_histories_are_buildkits() {
     for file in golden() {
         for case in file["cases"].as_array().unwrap() {
             let expect = &case["expect"];
-            if expect["ok"] != true || expect["mode"] == "lint" {
+            if expect["ok"] != true || case["mode"] == "lint" {
                 continue;
             }
             count += 1;
@@ -177,6 +185,73 @@ fn configurations_and_histories_are_buildkits() {
                         wrong.push(format!("{id}: history\n  got  {history}\n  want {expected_history}"));
                     }
                 }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn warnings_are_buildkits() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in golden() {
+        for case in file["cases"].as_array().unwrap() {
+            let expect = &case["expect"];
+            let expected = if case["mode"] == "lint" { &expect["lint"] } else { &expect["warnings"] };
+            if expect["ok"] != true {
+                continue;
+            }
+            count += 1;
+            let Got::Config(_, mut warnings) = run(&file, case) else { continue };
+            // Warnings that are no checks are kiln's own.
+            warnings.retain(|(rule, _, _)| rule.is_some());
+            let mut expected: Vec<Warning> = expected
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|w| {
+                    let rule = w["rule"].as_str().map(str::to_owned);
+                    (rule, w["message"].as_str().unwrap().to_owned(), w["line"].as_u64().unwrap())
+                })
+                .collect();
+            warnings.sort();
+            expected.sort();
+            if warnings != expected {
+                wrong.push(format!("{}\n  got  {warnings:?}\n  want {expected:?}", case["id"]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Beginnings of errors that only building finds.
+const OF_EXECUTION: [&str; 4] = ["process ", "failed to compute cache key", "lstat ", "cannot copy to"];
+
+#[test]
+fn what_buildkit_refuses_is_refused_for_the_same_reason() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in golden() {
+        for case in file["cases"].as_array().unwrap() {
+            let expect = &case["expect"];
+            let Some(error) = expect["error"].as_str() else { continue };
+            let error = error.strip_prefix("failed to solve: ").unwrap_or(error);
+            let executed = OF_EXECUTION.iter().any(|beginning| error.starts_with(beginning));
+            count += 1;
+            match run(&file, case) {
+                Got::Error(got) if executed => wrong.push(format!("{}: refused: {got}", case["id"])),
+                Got::Error(got) => {
+                    let reason = error.rsplit_once("on line ").map_or(error, |(_, rest)| rest);
+                    let reason = reason.split_once(": ").filter(|(n, _)| n.parse::<u32>().is_ok());
+                    let reason = reason.map_or(error, |(_, reason)| reason);
+                    let reason = reason.split(" (did you mean").next().unwrap_or(reason);
+                    if !got.contains(reason) {
+                        wrong.push(format!("{}\n  got  {got}\n  want {reason}", case["id"]));
+                    }
+                }
+                Got::Config(..) if executed => {}
+                Got::Config(..) => wrong.push(format!("{}: not refused: {error}", case["id"])),
             }
         }
     }

@@ -21,7 +21,6 @@ impl Lowering<'_> {
         let args = arguments(command, state);
         let text = format!("ENTRYPOINT {}", go_text::quoted_list(&args));
         state.image.config.entrypoint = Some(args);
-        state.image.config.args_escaped = true;
         // The base's CMD was for the base's ENTRYPOINT.
         if !context.cmd_set {
             state.image.config.cmd = None;

@@ -1,5 +1,6 @@
 //! EXPOSE: ports, ranges of ports, and the address forms that mean nothing but are still taken.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use kiln_core::{Diagnostic, Empty};
@@ -13,7 +14,8 @@ use crate::plan::Step;
 
 impl Lowering<'_> {
     pub(super) fn expose(&mut self, words: &[Word], step: &Step, state: &mut State) -> Outcome<()> {
-        let mut ports = Vec::new();
+        // In the order of numbers, each once.
+        let mut ports = BTreeSet::new();
         for word in words {
             let place = step.place(word.span);
             let expanded = Rules::words(self.plan.escape)
