@@ -53,6 +53,7 @@ pub struct Fetched {
 
 /// What a manifest's bytes mean.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "made once an image, and taken apart at once")]
 pub enum Document {
     /// One image.
     Image(ImageManifest),

@@ -292,10 +292,9 @@ impl Push {
     async fn run(&mut self, patience: &mut Patience<'_>) -> Result<Pushed, Fault> {
         if let Some(sending) = &mut self.upload
             && sending.broken
+            && !ask_progress(&self.session, sending).await?
         {
-            if !ask_progress(&self.session, sending).await? {
-                self.lost();
-            }
+            self.lost();
         }
         if self.upload.is_none() {
             if exists(&self.session, &format!("blobs/{}", self.digest)).await? {

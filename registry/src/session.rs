@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
@@ -143,7 +143,8 @@ pub(crate) async fn refusal(mut answer: Answer, patience: Duration) -> Fault {
     let host = answer.host();
     let status = answer.response.status();
     let content_type = answer.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-    let retry_after = answer.header(RETRY_AFTER.as_str()).and_then(seconds);
+    let retry_after =
+        answer.header(RETRY_AFTER.as_str()).and_then(|text| pause(text, answer.header(DATE.as_str())));
     let body = answer.body(64 << 10, patience).await.unwrap_or_default();
     let (code, detail) = words(&body, &content_type);
     let registry = host.clone();
@@ -195,14 +196,30 @@ pub(crate) fn is_html(content_type: &str) -> bool {
     content_type.starts_with("text/html") || content_type.starts_with("application/xhtml")
 }
 
-/// Retry-After in seconds. Its other form, a date, would need a clock; it is taken for absent.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
+/// Retry-After: seconds, or a date, which is held against the answer's own date and not against a clock here
+/// (RFC 9110 §10.2.3).
+fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let text = retry_after.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (until, now) = (httpdate::parse_http_date(text).ok()?, httpdate::parse_http_date(date?).ok()?);
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date() {
+        let date = Some("Thu, 01 Jan 2026 00:00:00 GMT");
+        assert_eq!(pause("7", None), Some(Duration::from_secs(7)));
+        assert_eq!(pause("Thu, 01 Jan 2026 00:01:00 GMT", date), Some(Duration::from_secs(60)));
+        assert_eq!(pause("Wed, 31 Dec 2025 00:01:00 GMT", date), Some(Duration::ZERO));
+        assert_eq!(pause("Thu, 01 Jan 2026 00:01:00 GMT", None), None);
+        assert_eq!(pause("soon", date), None);
+    }
 
     #[test]
     fn a_servers_words_are_put_into_one_clean_line() {

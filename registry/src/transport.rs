@@ -231,13 +231,13 @@ fn proxies(options: &ProxyOptions) -> Result<Vec<Proxy>, Fault> {
     };
     let mut proxies = Vec::new();
     if let Some(secret) = &options.https {
-        proxies.push(make(secret, |url| Proxy::https(url))?);
+        proxies.push(make(secret, Proxy::https)?);
     }
     if let Some(secret) = &options.http {
-        proxies.push(make(secret, |url| Proxy::http(url))?);
+        proxies.push(make(secret, Proxy::http)?);
     }
     if let Some(secret) = &options.all {
-        proxies.push(make(secret, |url| Proxy::all(url))?);
+        proxies.push(make(secret, Proxy::all)?);
     }
     Ok(proxies)
 }
@@ -249,14 +249,17 @@ pub(crate) fn fault(error: &reqwest::Error, host: &str) -> Fault {
     if let Some(cause) = tls_cause(error) {
         use rustls::{CertificateError, Error};
         let kind = match cause {
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(ConnectKind::UnknownIssuer),
+            // The second is an authority of the same name with another key.
+            Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                Some(ConnectKind::UnknownIssuer)
+            }
             Error::InvalidCertificate(_) => Some(ConnectKind::Certificate),
             Error::InvalidMessage(_) => Some(ConnectKind::Plaintext),
             _ => None,
         };
         reason = match (cause, kind) {
             (_, Some(ConnectKind::Plaintext)) => "the server does not speak TLS".to_owned(),
-            (Error::InvalidCertificate(CertificateError::UnknownIssuer), _) => {
+            (_, Some(ConnectKind::UnknownIssuer)) => {
                 "the server's certificate is signed by an unknown authority".to_owned()
             }
             (Error::InvalidCertificate(what), _) => format!("the server's certificate is refused: {what}"),

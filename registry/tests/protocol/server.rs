@@ -223,10 +223,9 @@ async fn handle(State(shelf): Shared, request: Request) -> Response {
     if matches!(trouble, Some(Trouble::NoRanges)) {
         headers.remove("range");
     }
-    let body = match take(&shelf, &path, &trouble, body).await {
-        Ok(body) => body,
+    let Ok(body) = take(&shelf, &path, &trouble, body).await else {
         // Breaks the connection without a word of this thread.
-        Err(()) => std::panic::resume_unwind(Box::new("cut")),
+        std::panic::resume_unwind(Box::new("cut"))
     };
     let answer = respond(&mut shelf.lock().unwrap(), &parts.method, &path, &query, &headers, body);
     spoil(answer, trouble).await
