@@ -4,6 +4,10 @@
 //! lists its tests, runs those that are named (all of them, each in a process of its own, otherwise) and, as root, runs them
 //! a second time as an unprivileged user.
 
+#![expect(clippy::unwrap_used, reason = "a failed preparation fails the test")]
+
+#[path = "sandbox/attacks.rs"]
+mod attacks;
 #[path = "sandbox/cases.rs"]
 mod cases;
 #[path = "sandbox/fixture.rs"]
@@ -16,10 +20,19 @@ use std::process::{Command, ExitCode};
 /// Runs the rest of the arguments as an ordinary user with subordinate ids.
 const AS_USER: &str = "--as-user";
 
+/// Makes a case the process that another run of it kills; the file it writes follows.
+const VICTIM: &str = "--victim";
+
+/// The file that this process writes until it is killed, if it is there for that.
+fn victim_marker() -> Option<String> {
+    std::env::args().skip_while(|argument| argument != VICTIM).nth(1)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
-    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let names: Vec<&String> =
+        arguments.iter().take_while(|a| *a != VICTIM).filter(|argument| !argument.starts_with('-')).collect();
     let root = rustix::process::geteuid().is_root();
 
     if flag("--list") {
@@ -66,16 +79,21 @@ fn run_one(name: &str, root: bool, as_user: bool) -> ExitCode {
 }
 
 fn run_all(filters: &[&String]) -> ExitCode {
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let mut failed = Vec::new();
     let plain = cases::CASES.iter().map(|(name, _)| (*name).to_owned());
     let rootless = cases::CASES.iter().map(|(name, _)| format!("rootless::{name}"));
     for name in plain.chain(rootless).filter(|name| wanted(name)) {
         let program = std::env::current_exe().expect("this program has a path");
-        let output = Command::new(program).args(["--exact", &name]).output().expect("this program can be started");
+        let output =
+            Command::new(program).args(["--exact", &name]).output().expect("this program can be started");
         let text = String::from_utf8_lossy(&output.stderr);
         let skipped = text.lines().find(|line| line.starts_with("skipped: "));
-        println!("test {name} ... {}", if output.status.success() { skipped.unwrap_or("ok") } else { "FAILED" });
+        println!(
+            "test {name} ... {}",
+            if output.status.success() { skipped.unwrap_or("ok") } else { "FAILED" }
+        );
         if !output.status.success() {
             println!("{text}");
             failed.push(name);

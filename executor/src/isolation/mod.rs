@@ -143,8 +143,9 @@ fn finish(rung: Rung, skipped: Vec<Skipped>, alone: &SingleThreaded) -> Result<I
 }
 
 fn enter_as_root() -> Result<(), String> {
-    sys::unshare(UnshareFlags::NEWNS)
-        .map_err(|error| format!("make a mount namespace (needs CAP_SYS_ADMIN): {}", io::Error::from(error)))?;
+    sys::unshare(UnshareFlags::NEWNS).map_err(|error| {
+        format!("make a mount namespace (needs CAP_SYS_ADMIN): {}", io::Error::from(error))
+    })?;
     settle_mounts()
 }
 
@@ -184,7 +185,9 @@ fn settle_mounts() -> Result<(), String> {
         .map_err(|error| format!("separate the mount namespace: {}", io::Error::from(error)))?;
     match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(_) => Ok(()),
-        Err(rustix::io::Errno::NODEV) => Err("the kernel has no overlayfs (try `modprobe overlay`)".to_owned()),
+        Err(rustix::io::Errno::NODEV) => {
+            Err("the kernel has no overlayfs (try `modprobe overlay`)".to_owned())
+        }
         Err(error) => Err(format!("open overlayfs: {}", io::Error::from(error))),
     }
 }

@@ -44,7 +44,9 @@ impl Subordinate {
         };
         let program = |name: &str| {
             let found = PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file());
-            found.ok_or_else(|| format!("{name} is not installed: it is in the package uidmap or shadow-utils"))
+            found.ok_or_else(|| {
+                format!("{name} is not installed: it is in the package uidmap or shadow-utils")
+            })
         };
         Ok(Self {
             uids: ranges("/etc/subuid")?,
@@ -68,7 +70,8 @@ impl Subordinate {
                 drop((ready, answer));
                 let mut tell = tell;
                 let went = go.read_exact(&mut [0]);
-                let outcome = went.map_err(|e| e.to_string()).and_then(|()| self.write_maps(process, uid, gid));
+                let outcome =
+                    went.map_err(|e| e.to_string()).and_then(|()| self.write_maps(process, uid, gid));
                 // Nobody listens if the parent failed.
                 let _ = tell.write_all(outcome.err().unwrap_or_default().as_bytes());
                 sys::exit(0)
@@ -83,7 +86,9 @@ impl Subordinate {
                 drop(ready);
                 let mut problem = String::new();
                 let heard = answer.read_to_string(&mut problem);
-                let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED));
+                let _ = rustix::io::retry_on_intr(|| {
+                    waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED)
+                });
                 entered?;
                 heard.map_err(|e| failed("hear from the helper", e))?;
                 if problem.is_empty() { Ok(()) } else { Err(problem) }
@@ -102,7 +107,8 @@ impl Subordinate {
         let (users, groups) =
             (start(&self.newuidmap, uid, &self.uids)?, start(&self.newgidmap, gid, &self.gids)?);
         for (program, child) in [(&self.newuidmap, users), (&self.newgidmap, groups)] {
-            let output = child.wait_with_output().map_err(|error| format!("{}: {error}", program.display()))?;
+            let output =
+                child.wait_with_output().map_err(|error| format!("{}: {error}", program.display()))?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 return Err(format!("{} failed: {}", program.display(), said.trim()));

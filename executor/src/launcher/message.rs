@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,10 @@ pub(crate) fn send_request(socket: impl AsFd, request: &Request, fds: &[Borrowed
 }
 
 /// Receives a request; `None` when kiln is gone.
-pub(crate) fn receive_request(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
+pub(crate) fn receive_request(
+    socket: impl AsFd,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
     let Some(mut fds) = receive(socket, buffer)? else { return Ok(None) };
     let request = match buffer.split_first() {
         Some((&INLINE, text)) => serde_json::from_slice(text)?,
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn reports_arrive_with_their_descriptors_and_end_with_the_socket() {
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (a, b) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         send_report(&a, &Report::Started, Some(file.as_fd())).unwrap();
         let failure = Failure { operation: "x".repeat(9000), errno: 2, program: true };

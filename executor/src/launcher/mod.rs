@@ -81,7 +81,8 @@ fn settle(socket: &OwnedFd) -> io::Result<()> {
 
 impl Sandbox for Launcher {
     fn start(&self, bundle: &Bundle, io: Io) -> Result<Running, SandboxError> {
-        let failed = |operation: &str, cause: io::Error| SandboxError::Setup { operation: operation.into(), cause };
+        let failed =
+            |operation: &str, cause: io::Error| SandboxError::Setup { operation: operation.into(), cause };
         let mut streams = Vec::new();
         let mut ours = [None, None, None];
         let stdio = match io {

@@ -54,7 +54,8 @@ fn wait(socket: &OwnedFd, running: &[Started]) -> io::Result<(bool, Vec<usize>)>
 
 /// Reaps a sandbox and tells kiln. The kernel has ended every process of it by now.
 fn report_end(started: Started) {
-    let status = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(started.process.as_fd()), WaitIdOptions::EXITED));
+    let status =
+        rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(started.process.as_fd()), WaitIdOptions::EXITED));
     let (code, signal) = match status {
         Ok(Some(status)) => match status.terminating_signal() {
             Some(signal) => (signal, true),
@@ -68,7 +69,12 @@ fn report_end(started: Started) {
     let _ = send_report(&started.report, &Report::Ended { code, signal, out_of_memory }, None);
 }
 
-fn start(request: &Request, fds: Vec<OwnedFd>, alone: &SingleThreaded, prepared: &Prepared) -> Option<Started> {
+fn start(
+    request: &Request,
+    fds: Vec<OwnedFd>,
+    alone: &SingleThreaded,
+    prepared: &Prepared,
+) -> Option<Started> {
     let mut fds = fds.into_iter();
     let report = fds.next()?;
     match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
@@ -78,7 +84,8 @@ fn start(request: &Request, fds: Vec<OwnedFd>, alone: &SingleThreaded, prepared:
         }
         Err(failure) => {
             let _ = send_report(&report, &Report::Failed(failure), None);
-            let _ = send_report(&report, &Report::Ended { code: 125, signal: false, out_of_memory: false }, None);
+            let _ =
+                send_report(&report, &Report::Ended { code: 125, signal: false, out_of_memory: false }, None);
             None
         }
     }
@@ -100,7 +107,8 @@ fn clone_sandbox(
         })?),
         None => None,
     };
-    let groups = group.as_ref().map(Group::entrances).transpose().during(|| "open the control group".into())?;
+    let groups =
+        group.as_ref().map(Group::entrances).transpose().during(|| "open the control group".into())?;
     let mut flags = UnshareFlags::NEWNS;
     flags.set(UnshareFlags::NEWPID, plan.namespaces.pid);
     flags.set(UnshareFlags::NEWIPC, plan.namespaces.ipc);

@@ -2,4 +2,6 @@
 
 mod user;
 
-pub use user::{Account, Group, User, UserError, account_file, parse_accounts, parse_groups, resolve_group, resolve_user};
+pub use user::{
+    Account, Group, User, UserError, account_file, parse_accounts, parse_groups, resolve_group, resolve_user,
+};

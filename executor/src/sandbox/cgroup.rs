@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::plan::Limits;
 
 const TOP: &str = "/sys/fs/cgroup";
-const VERSION_2_MAGIC: i64 = 0x6367_7270;
+const VERSION_2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 /// What was attempted, and the error.
 type Failed = (String, io::Error);
@@ -34,12 +34,13 @@ impl Group {
     /// Makes a group with `limits`.
     pub(crate) fn make(limits: &Limits) -> Result<Self, Failed> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let own = fs::read_to_string("/proc/self/cgroup").map_err(|e| ("read /proc/self/cgroup".to_owned(), e))?;
+        let own =
+            fs::read_to_string("/proc/self/cgroup").map_err(|e| ("read /proc/self/cgroup".to_owned(), e))?;
         // The number of this process as the host counts.
         let process = fs::read_link("/proc/self").map_err(|e| ("read /proc/self".to_owned(), e))?;
         let name = format!("kiln-{}-{}", process.display(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let mut group = Self { directories: Vec::new(), kills: None };
-        let unified = rustix::fs::statfs(TOP).is_ok_and(|stat| stat.f_type as i64 == VERSION_2_MAGIC);
+        let unified = rustix::fs::statfs(TOP).is_ok_and(|stat| stat.f_type == VERSION_2_MAGIC);
         if unified {
             group.make_unified(limits, &own, &name)?;
         } else {
@@ -71,9 +72,16 @@ impl Group {
         if limits.best_effort { Ok(()) } else { Err(failed) }
     }
 
-    fn try_unified(&mut self, parent: &Path, name: &str, settings: &[Setting], limits: &Limits) -> Result<(), Failed> {
+    fn try_unified(
+        &mut self,
+        parent: &Path,
+        name: &str,
+        settings: &[Setting],
+        limits: &Limits,
+    ) -> Result<(), Failed> {
         if !limits.parent.is_empty() {
-            fs::create_dir_all(parent).map_err(|e| (format!("make the control group {}", parent.display()), e))?;
+            fs::create_dir_all(parent)
+                .map_err(|e| (format!("make the control group {}", parent.display()), e))?;
         }
         sweep(parent);
         let passed_on = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
@@ -85,7 +93,8 @@ impl Group {
             }
         }
         let directory = parent.join(name);
-        fs::create_dir(&directory).map_err(|e| (format!("make the control group {}", directory.display()), e))?;
+        fs::create_dir(&directory)
+            .map_err(|e| (format!("make the control group {}", directory.display()), e))?;
         self.directories.push(directory.clone());
         for setting in settings {
             apply(&directory, setting, limits.best_effort)?;
@@ -156,7 +165,9 @@ impl Group {
 
     /// Whether the kernel killed something in the group because its memory was used up.
     pub(crate) fn out_of_memory(&self) -> bool {
-        let Some(text) = self.kills.as_ref().and_then(|file| fs::read_to_string(file).ok()) else { return false };
+        let Some(text) = self.kills.as_ref().and_then(|file| fs::read_to_string(file).ok()) else {
+            return false;
+        };
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
     }
@@ -186,7 +197,10 @@ fn below(top: &str, path: &Path) -> PathBuf {
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix("kiln-")?.split_once('-')).map(|(owner, _)| owner);
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("kiln-")?.split_once('-'))
+            .map(|(owner, _)| owner);
         let Some(owner) = owner.and_then(|owner| owner.parse::<u32>().ok()) else { continue };
         if !Path::new(&format!("/proc/{owner}")).exists() {
             let _ = fs::remove_dir(entry.path());
@@ -211,7 +225,11 @@ fn unified_settings(limits: &Limits) -> Vec<Setting> {
     }
     if let (Some(both), Some(memory)) = (limits.memory_and_swap, limits.memory) {
         // Version 2 limits swap by itself.
-        add("memory", "memory.swap.max", if both < 0 { "max".into() } else { (both - memory).max(0).to_string() });
+        add(
+            "memory",
+            "memory.swap.max",
+            if both < 0 { "max".into() } else { (both - memory).max(0).to_string() },
+        );
     }
     if let Some((quota, period)) = limits.cpu {
         add("cpu", "cpu.max", format!("{} {period}", or_max(quota)));
@@ -261,7 +279,10 @@ mod tests {
 
     #[test]
     fn a_parent_stays_below_the_mount_point() {
-        assert_eq!(below("/sys/fs/cgroup", Path::new("../../etc/./x//y")), Path::new("/sys/fs/cgroup/etc/x/y"));
+        assert_eq!(
+            below("/sys/fs/cgroup", Path::new("../../etc/./x//y")),
+            Path::new("/sys/fs/cgroup/etc/x/y")
+        );
         assert_eq!(below("/sys/fs/cgroup", Path::new("/")), Path::new("/sys/fs/cgroup"));
     }
 

@@ -12,6 +12,8 @@ use super::bundle::{Content, Tree};
 pub(crate) struct Plan {
     pub(crate) root: Tree,
     pub(crate) root_read_only: bool,
+    /// Whether device nodes in the root can be opened.
+    pub(crate) root_devices: bool,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) devices: Vec<Device>,
     /// Absolute paths hidden behind `/dev/null` or an empty directory.

@@ -85,7 +85,8 @@ impl Running {
             failure: None,
             ended: None,
         };
-        while running.ended.is_none() && (running.process.is_none() || terminal && running.terminal.is_none()) {
+        while running.ended.is_none() && (running.process.is_none() || terminal && running.terminal.is_none())
+        {
             running.follow()?;
         }
         Ok(running)
@@ -126,7 +127,9 @@ impl Running {
             stub::remove(top, &stubs);
         }
         match self.failure.take() {
-            None => Ok(Exit { status, out_of_memory, stubs: stubs.into_iter().map(|stub| stub.path).collect() }),
+            None => {
+                Ok(Exit { status, out_of_memory, stubs: stubs.into_iter().map(|stub| stub.path).collect() })
+            }
             Some(Failure { operation, errno, program }) => {
                 let cause = io::Error::from_raw_os_error(errno);
                 Err(if program {

@@ -47,7 +47,9 @@ fn remove_one(top: &OwnedFd, stub: &Stub) -> rustix::io::Result<()> {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             rustix::fs::openat2(top, parent, flags, Mode::empty(), resolve)?
         }
-        _ => rustix::fs::openat(top, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?,
+        _ => {
+            rustix::fs::openat(top, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?
+        }
     };
     let Some(name) = stub.path.file_name() else { return Ok(()) };
     let now = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -1,13 +1,14 @@
 //! From an OCI `Spec` to a [`Plan`]: what kiln does not do is refused here, before anything is started.
 
 use oci_spec::runtime::{
-    Capabilities as OciCapabilities, Capability, LinuxDevice, LinuxDeviceType, LinuxNamespaceType, LinuxResources,
-    Mount as OciMount, PosixRlimitType, Process as OciProcess, Spec,
+    Capabilities as OciCapabilities, Capability, LinuxDevice, LinuxDeviceType, LinuxNamespaceType,
+    LinuxResources, Mount as OciMount, PosixRlimitType, Process as OciProcess, Spec,
 };
 
 use super::bundle::{Bundle, Graft, GraftSource, Profile};
 use super::plan::{
-    Capabilities, Device, Limits, Mount, MountFlags, Mounted, Namespaces, Network, Plan, Process, Rlimit, Stdio,
+    Capabilities, Device, Limits, Mount, MountFlags, Mounted, Namespaces, Network, Plan, Process, Rlimit,
+    Stdio,
 };
 use super::{SandboxError, capability};
 
@@ -51,6 +52,7 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
     Ok(Plan {
         root: bundle.root.clone(),
         root_read_only: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
+        root_devices: trusted,
         mounts,
         devices,
         masked: linux.masked_paths().clone().unwrap_or_default(),
@@ -113,7 +115,7 @@ fn bit(capability: &Capability) -> u64 {
 }
 
 fn resource(of: PosixRlimitType) -> u32 {
-    let number = match of {
+    match of {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
         PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
@@ -130,8 +132,7 @@ fn resource(of: PosixRlimitType) -> u32 {
         PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
         PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
         PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
-    };
-    number as u32
+    }
 }
 
 fn text(path: &std::path::Path) -> Result<String, SandboxError> {
@@ -194,7 +195,9 @@ fn translate_mount(mount: &OciMount) -> Result<Mount, SandboxError> {
     }
     let what = match mount.typ().as_deref() {
         _ if bind => {
-            let Some(source) = mount.source() else { return refuse(format!("bind mount of {target} has no source")) };
+            let Some(source) = mount.source() else {
+                return refuse(format!("bind mount of {target} has no source"));
+            };
             Mounted::Bind { source: source.clone(), recursive }
         }
         Some("proc") => Mounted::Proc,
@@ -230,8 +233,7 @@ fn translate_device(device: &LinuxDevice) -> Result<Device, SandboxError> {
 }
 
 fn namespaces(spec: &Spec) -> Result<Namespaces, SandboxError> {
-    let mut found =
-        Namespaces { pid: false, ipc: false, uts: false, cgroup: false, network: Network::Host };
+    let mut found = Namespaces { pid: false, ipc: false, uts: false, cgroup: false, network: Network::Host };
     let mut mount = false;
     for namespace in spec.linux().iter().filter_map(|l| l.namespaces().as_ref()).flatten() {
         let path = namespace.path();
@@ -246,7 +248,9 @@ fn namespaces(spec: &Spec) -> Result<Namespaces, SandboxError> {
             LinuxNamespaceType::Ipc => found.ipc = true,
             LinuxNamespaceType::Uts => found.uts = true,
             LinuxNamespaceType::Cgroup => found.cgroup = true,
-            LinuxNamespaceType::User => return refuse("a user namespace is made for all of kiln, not for one process"),
+            LinuxNamespaceType::User => {
+                return refuse("a user namespace is made for all of kiln, not for one process");
+            }
             LinuxNamespaceType::Time => return refuse("a new time namespace is not supported"),
         }
     }
@@ -256,7 +260,10 @@ fn namespaces(spec: &Spec) -> Result<Namespaces, SandboxError> {
     Ok(found)
 }
 
-fn limits(resources: &LinuxResources, path: Option<&std::path::Path>) -> Result<Option<Limits>, SandboxError> {
+fn limits(
+    resources: &LinuxResources,
+    path: Option<&std::path::Path>,
+) -> Result<Option<Limits>, SandboxError> {
     let memory = resources.memory().as_ref();
     let cpu = resources.cpu().as_ref();
     let found = Limits {

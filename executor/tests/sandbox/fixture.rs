@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 use kiln_executor::isolation::{Isolation, IsolationRequest, Rung, enter};
 use kiln_executor::process::User;
 use kiln_executor::sandbox::{
-    Bundle, Exit, Io, Profile, Running, Sandbox as _, SandboxError, Stream, Surroundings, Tree, Writable, default_spec,
-    mount_points,
+    Bundle, Exit, Io, Profile, Running, Sandbox as _, SandboxError, Stream, Surroundings, Tree, Writable,
+    default_spec, mount_points,
 };
 use tempfile::TempDir;
 
@@ -36,15 +36,17 @@ pub(crate) struct Done {
 
 /// The applets that cases use.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "ls", "echo", "id", "hostname", "mount", "umount", "sleep", "kill", "touch", "mkdir", "rm", "rmdir", "mknod",
-    "chroot", "unshare", "stat", "readlink", "ps", "grep", "ln", "cp", "mv", "chmod", "chown", "dd", "nc", "ip", "wc", "env",
-    "pwd", "true", "false", "head", "tr", "sort", "find", "test", "tty", "stty", "setsid", "nproc", "seq",
+    "sh", "cat", "ls", "echo", "id", "hostname", "mount", "umount", "sleep", "kill", "touch", "mkdir", "rm",
+    "rmdir", "mknod", "chroot", "unshare", "stat", "readlink", "ps", "grep", "ln", "cp", "mv", "chmod",
+    "chown", "dd", "nc", "ip", "wc", "env", "pwd", "true", "false", "head", "tr", "sort", "find", "test",
+    "tty", "stty", "setsid", "nproc", "seq",
 ];
 
 impl Fixture {
     pub(crate) fn enter() -> Result<Self, String> {
         let isolation = enter(&IsolationRequest::default()).map_err(|error| error.to_string())?;
-        let store = tempfile::Builder::new().prefix("kiln-sandbox").tempdir_in("/tmp").map_err(|e| e.to_string())?;
+        let store =
+            tempfile::Builder::new().prefix("kiln-sandbox").tempdir_in("/tmp").map_err(|e| e.to_string())?;
         let fixture = Self { isolation, store };
         mount_points(&fixture.path("points")).expect("the store is writable");
         fixture.make_base();
@@ -69,7 +71,8 @@ impl Fixture {
             symlink("busybox", base.join("bin").join(applet)).expect("the store is writable");
         }
         fs::set_permissions(base.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("it was just made");
-        fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n").unwrap();
+        fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n")
+            .unwrap();
     }
 
     /// A step with the default profile that runs `script` in the shell.

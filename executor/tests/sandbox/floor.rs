@@ -14,10 +14,15 @@ pub(crate) fn measure() {
     let fixture = Fixture::enter().expect("isolation works here");
     println!("rung {}; entered in {:?} (with the base)", fixture.isolation.rung, entering.elapsed());
     let null = || Io::Streams { stdin: Stream::Null, stdout: Stream::Null, stderr: Stream::Null };
-    let mut report = |name: &str, run: &dyn Fn() -> Duration| {
+    let report = |name: &str, run: &dyn Fn() -> Duration| {
         let mut times: Vec<Duration> = (0..ROUNDS).map(|_| run()).collect();
         times.sort();
-        println!("{name:32} median {:6} us   p10 {:6}   p90 {:6}", times[ROUNDS / 2].as_micros(), times[ROUNDS / 10].as_micros(), times[ROUNDS * 9 / 10].as_micros());
+        println!(
+            "{name:32} median {:6} us   p10 {:6}   p90 {:6}",
+            times[ROUNDS / 2].as_micros(),
+            times[ROUNDS / 10].as_micros(),
+            times[ROUNDS * 9 / 10].as_micros()
+        );
     };
     for (name, network) in [("sh -c true", false), ("sh -c true, own network", true)] {
         report(name, &|| {

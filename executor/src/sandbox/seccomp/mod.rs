@@ -56,7 +56,9 @@ pub(crate) fn default_profile(capabilities: u64) -> Vec<sock_filter> {
 fn ranges(column: usize, capabilities: u64) -> Vec<(u32, Leaf)> {
     let mut leaves: Vec<(u32, Leaf)> = table::TABLE
         .iter()
-        .filter_map(|(_, rule, numbers)| Some((u32::try_from(numbers[column]).ok()?, leaf(*rule, capabilities))))
+        .filter_map(|(_, rule, numbers)| {
+            Some((u32::try_from(numbers[column]).ok()?, leaf(*rule, capabilities)))
+        })
         .collect();
     leaves.sort_unstable_by_key(|&(number, _)| number);
     let mut ranges = Vec::new();

@@ -45,7 +45,10 @@ fn every_listed_call_gets_its_verdict_through_both_entries() {
             .collect();
         for number in 0..1000 {
             let expected = match listed.get(&number) {
-                Some((_, Rule::Allow | Rule::Socket | Rule::Personality | Rule::Clone | Rule::SocketCall)) => ALLOW,
+                Some((
+                    _,
+                    Rule::Allow | Rule::Socket | Rule::Personality | Rule::Clone | Rule::SocketCall,
+                )) => ALLOW,
                 Some((_, Rule::Needs(any))) if any & capability::DEFAULT != 0 => ALLOW,
                 Some((_, Rule::Clone3)) => ENOSYS,
                 Some((_, Rule::Needs(_))) => EPERM,

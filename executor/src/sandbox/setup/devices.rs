@@ -36,9 +36,14 @@ fn host_device(name: &str, character: bool, major: u32, minor: u32) -> Setup<Own
     let node = rustix::fs::openat(CWD, format!("/dev/{name}"), flags, Mode::empty()).during(what)?;
     let stat = rustix::fs::fstat(&node).during(what)?;
     let kind = if character { FileType::CharacterDevice } else { FileType::BlockDevice };
-    let found = (FileType::from_raw_mode(stat.st_mode), rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let found = (
+        FileType::from_raw_mode(stat.st_mode),
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev),
+    );
     if found != (kind, major, minor) {
-        return Err(rustix::io::Errno::NODEV).during(|| format!("find the device {major}:{minor} in /dev/{name}"));
+        return Err(rustix::io::Errno::NODEV)
+            .during(|| format!("find the device {major}:{minor} in /dev/{name}"));
     }
     Ok(node)
 }
@@ -99,13 +104,16 @@ fn own_node(device: &Device) -> Setup<OwnedFd> {
     let number = rustix::fs::makedev(device.major, device.minor);
     rustix::fs::mknodat(&filesystem, "node", kind, Mode::from_raw_mode(device.mode), number).during(what)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
-    rustix::fs::chownat(&filesystem, "node", Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW).during(what)?;
+    rustix::fs::chownat(&filesystem, "node", Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .during(what)?;
     rustix::fs::chmodat(&filesystem, "node", Mode::from_raw_mode(device.mode), rustix::fs::AtFlags::empty())
         .during(what)?;
     let point =
-        rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(what)?;
+        rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .during(what)?;
     attach(filesystem.as_fd(), &point).during(what)?;
-    let node = rustix::fs::openat(&filesystem, "node", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(what)?;
+    let node = rustix::fs::openat(&filesystem, "node", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .during(what)?;
     let mount = copy_of(&node, false).during(what);
     rustix::mount::unmount(super::root::MOUNT_POINT, rustix::mount::UnmountFlags::DETACH).during(what)?;
     mount

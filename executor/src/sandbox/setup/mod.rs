@@ -51,15 +51,23 @@ pub(crate) fn become_program(plan: &Plan, gifts: Gifts, report: &OwnedFd, prepar
     let outcome = catch_unwind(AssertUnwindSafe(|| furnish_and_execute(plan, gifts, report, prepared)));
     let failure = match outcome {
         Ok(Err(failure)) => failure,
-        Err(_) => Failure { operation: "furnish it (an error in kiln)".into(), errno: libc::EFAULT, program: false },
+        Err(_) => {
+            Failure { operation: "furnish it (an error in kiln)".into(), errno: libc::EFAULT, program: false }
+        }
     };
     // If kiln is gone, nobody is left to be told.
     let _ = send_report(report, &Report::Failed(failure), None);
     sys::exit(125)
 }
 
-fn furnish_and_execute(plan: &Plan, gifts: Gifts, report: &OwnedFd, prepared: &Prepared) -> Setup<Infallible> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(|| "tie the process to kiln".into())?;
+fn furnish_and_execute(
+    plan: &Plan,
+    gifts: Gifts,
+    report: &OwnedFd,
+    prepared: &Prepared,
+) -> Setup<Infallible> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(|| "tie the process to kiln".into())?;
     rustix::process::setsid().during(|| "start a session".into())?;
     for group in gifts.groups {
         rustix::io::write(&group, b"0").during(|| "enter the control group".into())?;
@@ -102,8 +110,9 @@ fn network(network: &Network) -> Setup<()> {
         Network::Host => Ok(()),
         Network::New => {
             let what = || "bring loopback up".to_owned();
-            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
-                .during(what)?;
+            let socket =
+                rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+                    .during(what)?;
             sys::loopback_up(&socket).during(what)
         }
         Network::Join(path) => {
@@ -116,9 +125,14 @@ fn network(network: &Network) -> Setup<()> {
 }
 
 /// Mounts the root and all in it and enters it; gives the three standard streams.
-fn enter_root(plan: &Plan, streams: Vec<OwnedFd>, report: &OwnedFd, prepared: &Prepared) -> Setup<[OwnedFd; 3]> {
+fn enter_root(
+    plan: &Plan,
+    streams: Vec<OwnedFd>,
+    report: &OwnedFd,
+    prepared: &Prepared,
+) -> Setup<[OwnedFd; 3]> {
     let null = devices::host_null()?;
-    let mut root = Root::mount(&plan.root, prepared.marks)?;
+    let mut root = Root::mount(&plan.root, prepared.marks, plan.root_devices)?;
     let special = mounts::mount_all(&mut root, &plan.mounts, prepared.marks)?;
     if let Some(dev) = &special.dev {
         devices::furnish(dev)?;
@@ -131,7 +145,8 @@ fn enter_root(plan: &Plan, streams: Vec<OwnedFd>, report: &OwnedFd, prepared: &P
     mounts::protect(&root, &special, &plan.read_only)?;
     mounts::mask(&root, &special, &plan.masked, &null)?;
     if !root.stubs.is_empty() {
-        send_report(report, &Report::Stubs(root.stubs.clone()), None).during(|| "report mount points".into())?;
+        send_report(report, &Report::Stubs(root.stubs.clone()), None)
+            .during(|| "report mount points".into())?;
     }
     root.enter(plan.root_read_only)?;
 
@@ -140,14 +155,16 @@ fn enter_root(plan: &Plan, streams: Vec<OwnedFd>, report: &OwnedFd, prepared: &P
             rustix::system::sethostname(name.as_bytes()).during(|| format!("set the host name {name}"))?;
         }
         if let Some(name) = &plan.domainname {
-            rustix::system::setdomainname(name.as_bytes()).during(|| format!("set the domain name {name}"))?;
+            rustix::system::setdomainname(name.as_bytes())
+                .during(|| format!("set the domain name {name}"))?;
         }
     }
     match plan.process.stdio {
         Stdio::Terminal(rows, columns) => {
             let terminal = terminal::open(rows, columns, special.dev.as_ref(), plan.process.uid)?;
             rustix::process::ioctl_tiocsctty(&terminal.slave).during(|| "take the terminal".into())?;
-            send_report(report, &Report::Terminal, Some(terminal.master.as_fd())).during(|| "pass the terminal".into())?;
+            send_report(report, &Report::Terminal, Some(terminal.master.as_fd()))
+                .during(|| "pass the terminal".into())?;
             let copy = || terminal.slave.try_clone().during(|| "copy the terminal".into());
             Ok([copy()?, copy()?, copy()?])
         }
@@ -164,7 +181,8 @@ fn standard_streams(given: [Given; 3], streams: Vec<OwnedFd>, uid: u32) -> Setup
             rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty()).during(|| "open /dev/null".into())
         }
         Given::Yes | Given::Pipe => {
-            let stream = streams.next().ok_or(rustix::io::Errno::BADF).during(|| "take a standard stream".into())?;
+            let stream =
+                streams.next().ok_or(rustix::io::Errno::BADF).during(|| "take a standard stream".into())?;
             if given == Given::Pipe && uid != 0 {
                 rustix::fs::fchown(&stream, Some(rustix::fs::Uid::from_raw(uid)), None)
                     .during(|| "give a pipe to the user".into())?;
@@ -178,7 +196,8 @@ fn standard_streams(given: [Given; 3], streams: Vec<OwnedFd>, uid: u32) -> Setup
 fn adjust_oom_score(proc: &OwnedFd, score: i32) -> Setup<()> {
     let what = || format!("set oom_score_adj to {score}");
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(proc, "self/oom_score_adj", flags, Mode::empty(), ResolveFlags::BENEATH).during(what)?;
+    let file = rustix::fs::openat2(proc, "self/oom_score_adj", flags, Mode::empty(), ResolveFlags::BENEATH)
+        .during(what)?;
     match rustix::io::write(&file, score.to_string().as_bytes()) {
         // Lowering it takes a privilege that is not worth a failure.
         Ok(_) | Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),

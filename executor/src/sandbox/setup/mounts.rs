@@ -145,8 +145,9 @@ fn part_of_tree(tree: &crate::sandbox::bundle::Tree, path: &str, marks: Marks) -
         return Ok(whole);
     }
     // Only what is attached can be copied; it goes on top of the new root for as long as that takes.
-    let point = rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .during(|| format!("open {}", super::root::MOUNT_POINT))?;
+    let point =
+        rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .during(|| format!("open {}", super::root::MOUNT_POINT))?;
     attach(&whole, &point).during(|| "attach the tree".into())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -172,7 +173,8 @@ fn memory_file(content: &Content) -> std::io::Result<OwnedFd> {
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(content.mode))?;
     drop(file);
-    let point = rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let point =
+        rustix::fs::openat(CWD, super::root::MOUNT_POINT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     attach(&filesystem, &point)?;
     let found = rustix::fs::openat(&filesystem, "content", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let mount = copy_of(&found, false);
@@ -211,7 +213,9 @@ pub(super) fn mask(root: &Root, special: &Special, paths: &[String], null: &Owne
             Err(error) => return Err(error).during(what),
         };
         let cover = match (kind_of(&target).during(what)?, &empty) {
-            (Kind::File, _) => copy_of(null, false).and_then(|cover| read_only(&cover).map(|()| cover)).during(what)?,
+            (Kind::File, _) => {
+                copy_of(null, false).and_then(|cover| read_only(&cover).map(|()| cover)).during(what)?
+            }
             (Kind::Directory, Some(first)) => copy_of(first, false).during(what)?,
             (Kind::Directory, None) => {
                 let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;

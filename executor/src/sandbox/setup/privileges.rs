@@ -24,7 +24,8 @@ pub(super) fn limit_resources(limits: &[Rlimit]) -> Setup<()> {
                     (None, most) => most,
                     (value, None) => value,
                 };
-                setrlimit(resource, Limit { current: lower(limit.soft), maximum: lower(limit.hard) }).during(what)?;
+                setrlimit(resource, Limit { current: lower(limit.soft), maximum: lower(limit.hard) })
+                    .during(what)?;
             }
             result => result.during(what)?,
         }
@@ -58,16 +59,20 @@ fn resource(number: u32) -> Option<Resource> {
 pub(super) fn drop_privileges(process: &Process, filter: Option<&[sock_filter]>) -> Setup<()> {
     let sets = process.capabilities;
     for number in (0..capability::COUNT).filter(|number| sets.bounding & 1 << number == 0) {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
             // A capability that this kernel does not have.
             Ok(()) | Err(Errno::INVAL) => {}
             Err(error) => return Err(error).during(|| "drop capabilities".into()),
         }
     }
-    rustix::thread::set_keep_capabilities(true).during(|| "keep capabilities over the change of user".into())?;
+    rustix::thread::set_keep_capabilities(true)
+        .during(|| "keep capabilities over the change of user".into())?;
     change_user(process)?;
     // A change of ids clears it.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(|| "tie the process to kiln".into())?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(|| "tie the process to kiln".into())?;
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).during(|| "set no_new_privs".into())?;
     }
@@ -80,8 +85,11 @@ pub(super) fn drop_privileges(process: &Process, filter: Option<&[sock_filter]>)
     }
     capset(sets.permitted, sets.effective & sets.permitted, sets.inheritable)?;
     for number in (0..capability::COUNT).filter(|number| sets.ambient & 1 << number != 0) {
-        rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)
-            .during(|| "raise ambient capabilities".into())?;
+        rustix::thread::configure_capability_in_ambient_set(
+            CapabilitySet::from_bits_retain(1 << number),
+            true,
+        )
+        .during(|| "raise ambient capabilities".into())?;
     }
     Ok(())
 }
@@ -90,8 +98,11 @@ fn capset(permitted: u64, effective: u64, inheritable: u64) -> Setup<()> {
     // What this process does not have itself (in a container) it cannot give.
     let have = rustix::thread::capabilities(None).during(|| "read capabilities".into())?.permitted;
     let set = |bits: u64| CapabilitySet::from_bits_retain(bits) & have;
-    let sets =
-        CapabilitySets { permitted: set(permitted), effective: set(effective), inheritable: set(inheritable) };
+    let sets = CapabilitySets {
+        permitted: set(permitted),
+        effective: set(effective),
+        inheritable: set(inheritable),
+    };
     rustix::thread::set_capabilities(None, sets).during(|| "set capabilities".into())
 }
 

@@ -73,7 +73,8 @@ fn check(path: &str) -> rustix::io::Result<()> {
         let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
         let mut words = line.split(|&b| matches!(b, b' ' | b'\t' | 0)).filter(|word| !word.is_empty());
         let Some(interpreter) = words.next() else { return Ok(()) };
-        open(OsStr::from_bytes(interpreter)).or_else(|e| if e == Errno::ACCESS { Err(e) } else { Ok(file) })?;
+        open(OsStr::from_bytes(interpreter))
+            .or_else(|e| if e == Errno::ACCESS { Err(e) } else { Ok(file) })?;
         path = interpreter.to_vec();
     }
     Ok(())

@@ -14,6 +14,7 @@ use super::failure::{During, Setup};
 use super::tree::{self, Marks};
 use crate::sandbox::bundle::Tree;
 use crate::sandbox::stub::{Stub, modified};
+use crate::sys::{self, MountChange};
 
 /// Where the new root is attached before it becomes the root: any directory that is always there and that nobody reads
 /// layers from.
@@ -40,9 +41,14 @@ const MAX_LINKS: usize = 40;
 
 impl Root {
     /// Mounts `tree` and attaches it.
-    pub(super) fn mount(tree: &Tree, marks: Marks) -> Setup<Self> {
+    pub(super) fn mount(tree: &Tree, marks: Marks, devices: bool) -> Setup<Self> {
         let mount = tree::mount_tree(tree, marks)?;
-        let point = rustix::fs::openat(CWD, MOUNT_POINT, LOOKUP, Mode::empty()).during(|| format!("open {MOUNT_POINT}"))?;
+        if !devices {
+            let change = MountChange { set: libc::MOUNT_ATTR_NODEV, ..MountChange::default() };
+            sys::change_mount(&mount, change, true).during(|| "make the root nodev".into())?;
+        }
+        let point = rustix::fs::openat(CWD, MOUNT_POINT, LOOKUP, Mode::empty())
+            .during(|| format!("open {MOUNT_POINT}"))?;
         tree::attach(&mount, &point).during(|| "attach the root file system".into())?;
         let id = mount_id(&mount).during(|| "look at the root file system".into())?;
         Ok(Self { mount, id, stubs: Vec::new() })
@@ -136,7 +142,8 @@ impl Root {
 
     /// The path of a directory of the root, relative to it.
     fn path_of(&self, directory: &OwnedFd) -> rustix::io::Result<PathBuf> {
-        let link = |fd: &OwnedFd| rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
+        let link =
+            |fd: &OwnedFd| rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
         let (path, root) = (link(directory)?, link(&self.mount)?);
         let path = Path::new(OsStr::from_bytes(path.as_bytes()));
         let root = OsStr::from_bytes(root.as_bytes());
@@ -146,8 +153,8 @@ impl Root {
     /// Makes this the root of the process and lets go of the old one.
     pub(super) fn enter(self, read_only: bool) -> Setup<Vec<Stub>> {
         if read_only {
-            let change = crate::sys::MountChange { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-            crate::sys::change_mount(&self.mount, change, false).during(|| "make the root read-only".into())?;
+            let change = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
+            sys::change_mount(&self.mount, change, false).during(|| "make the root read-only".into())?;
         }
         let what = || "enter the root file system".to_owned();
         rustix::process::fchdir(&self.mount).during(what)?;

@@ -34,7 +34,8 @@ pub(super) fn open(rows: u16, columns: u16, dev: Option<&OwnedFd>, uid: u32) -> 
         let what = || "bind /dev/console".to_owned();
         let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(dev, "console", create, Mode::from_raw_mode(0o600)).during(what)?);
-        let point = rustix::fs::openat(dev, "console", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(what)?;
+        let point =
+            rustix::fs::openat(dev, "console", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during(what)?;
         let mount = copy_of(&slave, false).during(what)?;
         attach(&mount, &point).during(what)?;
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::failure::{During, Setup};
@@ -52,12 +52,17 @@ pub(crate) fn copy_of_mount(path: &Path, recursive: bool) -> Setup<OwnedFd> {
 
 /// A bind mount of what `source` refers to, attached nowhere, that nothing propagates into.
 pub(crate) fn copy_of(source: impl AsFd, recursive: bool) -> std::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let mount = open_tree(source, "", flags)?;
-    sys::change_mount(&mount, MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() }, recursive)?;
+    sys::change_mount(
+        &mount,
+        MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() },
+        recursive,
+    )?;
     Ok(mount)
 }
 
@@ -73,7 +78,11 @@ pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> rustix::io::Result<
 }
 
 /// A new file system of type `kind` with text options, attached nowhere.
-pub(crate) fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn new_mount(
+    kind: &str,
+    options: &[(&str, &str)],
+    flags: MountAttrFlags,
+) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
@@ -84,12 +93,16 @@ pub(crate) fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFl
 
 fn overlay(lowers: &[PathBuf], upper: Option<&Writable>, marks: Marks) -> Setup<OwnedFd> {
     let what = || match upper {
-        Some(writable) => format!("mount an overlay of {} layers on {}", lowers.len(), writable.upper.display()),
+        Some(writable) => {
+            format!("mount an overlay of {} layers on {}", lowers.len(), writable.upper.display())
+        }
         None => format!("mount an overlay of {} layers", lowers.len()),
     };
     match overlay_by_parts(lowers, upper, marks) {
         // Before Linux 6.5 overlayfs has no fsconfig, before 6.8 no `lowerdir+`.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => overlay_by_text(lowers, upper, marks).during(what),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            overlay_by_text(lowers, upper, marks).during(what)
+        }
         result => result.during(what),
     }
 }
@@ -110,7 +123,11 @@ fn fixed_options(marks: Marks) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-fn overlay_by_parts(lowers: &[PathBuf], upper: Option<&Writable>, marks: Marks) -> rustix::io::Result<OwnedFd> {
+fn overlay_by_parts(
+    lowers: &[PathBuf],
+    upper: Option<&Writable>,
+    marks: Marks,
+) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let mut opened = Vec::new();
     for lower in lowers.iter().rev() {
@@ -136,18 +153,24 @@ fn short(path: &Path, opened: &mut Vec<OwnedFd>) -> rustix::io::Result<PathBuf> 
     if path.as_os_str().len() <= LONGEST_OPTION {
         return Ok(path.to_owned());
     }
-    let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd =
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
     opened.push(fd);
     Ok(name.into())
 }
 
 /// The way before the mount API: one text of at most a page. Numbers relative to `/proc/self/fd` keep it short.
-fn overlay_by_text(lowers: &[PathBuf], upper: Option<&Writable>, marks: Marks) -> rustix::io::Result<OwnedFd> {
+fn overlay_by_text(
+    lowers: &[PathBuf],
+    upper: Option<&Writable>,
+    marks: Marks,
+) -> rustix::io::Result<OwnedFd> {
     let before = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let mut opened = Vec::new();
     let mut number = |path: &Path| {
-        let fd = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let fd =
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let number = fd.as_raw_fd().to_string();
         opened.push(fd);
         rustix::io::Result::Ok(number)
@@ -166,12 +189,19 @@ fn overlay_by_text(lowers: &[PathBuf], upper: Option<&Writable>, marks: Marks) -
     rustix::process::chdir("/proc/self/fd")?;
     let text = std::ffi::CString::new(text).map_err(|_| Errno::INVAL)?;
     let point = super::root::MOUNT_POINT;
-    let mounted = rustix::mount::mount("overlay", point, "overlay", rustix::mount::MountFlags::empty(), text.as_c_str());
+    let mounted = rustix::mount::mount(
+        "overlay",
+        point,
+        "overlay",
+        rustix::mount::MountFlags::empty(),
+        text.as_c_str(),
+    );
     rustix::process::fchdir(&before)?;
     mounted?;
     // From here on as if it had been detached all along.
     let attached = open_tree(CWD, point, OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let copy = open_tree(&attached, "", flags)?;
     rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH)?;
     Ok(copy)
