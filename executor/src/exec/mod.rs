@@ -15,7 +15,7 @@ use kiln_core::{
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
 use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_user};
-use crate::sandbox::{Bundle, Exit, Handle, Io, Stream, Tree, Writable};
+use crate::sandbox::{self, Bundle, Exit, Handle, Io, Stream, Tree, Writable};
 use crate::spec::{ProcessRequest, specification};
 
 pub(crate) use mounts::content;
@@ -94,7 +94,9 @@ pub(crate) fn run(
     let (spec, mut grafts, profile) = specification(&request)?;
     grafts.extend(mounted.grafts.iter().cloned());
     let upper = Writable { upper: draft.tree().to_path_buf(), work: draft.work().to_path_buf() };
-    let root = Tree::Overlay { lowers: trees(inner, base)?, upper: Some(upper) };
+    let mut lowers = vec![mount_points(inner)?];
+    lowers.extend(trees(inner, base)?);
+    let root = Tree::Overlay { lowers, upper: Some(upper) };
     let bundle = Bundle { spec, root, grafts, profile };
     let exit = start(inner, step, &bundle, &command, cancel)?;
     drop(mounted);
@@ -126,6 +128,21 @@ fn start(
     let exit = output::forward(&*inner.services.progress, step, stdout, stderr, || running.wait());
     cancel.finished();
     exit.map_err(failed)
+}
+
+/// The lowest layer of every root: what is mounted over is there already, so that no step has to make it in its own layer.
+fn mount_points(inner: &Inner) -> Result<PathBuf, ExecutorError> {
+    let scratch = match inner.mount_points.get() {
+        Some(made) => made,
+        None => {
+            let scratch = inner.services.store.scratch_dir()?;
+            let failed = cache_mount::failed(scratch.path());
+            sandbox::mount_points(scratch.path()).map_err(failed)?;
+            // Another step may have been faster: one of the two is enough.
+            inner.mount_points.get_or_init(|| scratch)
+        }
+    };
+    Ok(scratch.path().to_path_buf())
 }
 
 /// The layers of a snapshot as directories to stack, bottom first.
