@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
 use kiln_core::{NetworkMode, Ulimit};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, Mount, MountBuilder,
-    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
-    UserBuilder,
+    Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder,
+    LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Spec,
 };
 
 use crate::process::User;
-use crate::sandbox::{Content, Graft, GraftSource, Profile};
+use crate::sandbox::capability;
+use crate::sandbox::{Content, Graft, GraftSource, Profile, SandboxError, Surroundings, default_spec};
 
 /// The host name of a RUN step, BuildKit's.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -106,79 +106,23 @@ pub enum SpecError {
     /// A builder of the `Spec` refused a value.
     #[error("build the process specification")]
     Build(#[from] OciSpecError),
+    /// The default specification could not be made.
+    #[error(transparent)]
+    Default(#[from] SandboxError),
 }
-
-/// Docker's default capabilities: 0xa80425fb.
-const CAPABILITIES: [Capability; 14] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Mknod,
-    Capability::NetRaw,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setfcap,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::SysChroot,
-    Capability::Kill,
-    Capability::AuditWrite,
-];
-
-const ALL_CAPABILITIES: [Capability; 27] = [
-    Capability::AuditControl,
-    Capability::AuditRead,
-    Capability::BlockSuspend,
-    Capability::Bpf,
-    Capability::CheckpointRestore,
-    Capability::DacReadSearch,
-    Capability::IpcLock,
-    Capability::IpcOwner,
-    Capability::Lease,
-    Capability::LinuxImmutable,
-    Capability::MacAdmin,
-    Capability::MacOverride,
-    Capability::NetAdmin,
-    Capability::NetBroadcast,
-    Capability::Perfmon,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-    Capability::SysModule,
-    Capability::SysNice,
-    Capability::SysPacct,
-    Capability::SysPtrace,
-    Capability::SysRawio,
-    Capability::SysResource,
-    Capability::SysTime,
-    Capability::SysTtyConfig,
-    Capability::Syslog,
-    Capability::WakeAlarm,
-];
-
-const MASKED: [&str; 10] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-];
-const MASKED_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The names of Docker's default capabilities.
 pub fn default_capabilities() -> BTreeSet<String> {
-    CAPABILITIES.iter().map(|capability| format!("CAP_{capability}")).collect()
+    names(capability::DEFAULT)
 }
 
 /// The names of all capabilities.
 pub fn all_capabilities() -> BTreeSet<String> {
-    CAPABILITIES.iter().chain(&ALL_CAPABILITIES).map(|capability| format!("CAP_{capability}")).collect()
+    names(capability::ALL)
+}
+
+fn names(bits: u64) -> BTreeSet<String> {
+    capability::names(bits).into_iter().map(|name| format!("CAP_{name}")).collect()
 }
 
 /// The `Spec` for a request, the mounts that OCI has no words for (`/etc/hosts`, `/etc/resolv.conf`), and the filter.
@@ -187,14 +131,22 @@ pub fn all_capabilities() -> BTreeSet<String> {
 /// If the request names something that does not exist.
 pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Profile), SpecError> {
     let hostname = if request.hostname.is_empty() { DEFAULT_HOSTNAME } else { &request.hostname };
-    let spec = SpecBuilder::default()
-        .version("1.2.0")
-        .hostname(hostname)
-        .root(RootBuilder::default().path("rootfs").readonly(request.read_only_root).build()?)
-        .mounts(mounts(request)?)
-        .process(process(request)?)
-        .linux(linux(request)?)
-        .build()?;
+    let own_network = match request.network {
+        NetworkMode::Default | NetworkMode::Host => false,
+        NetworkMode::None => true,
+        NetworkMode::Private => return Err(SpecError::PrivateNetwork),
+    };
+    let mut spec = default_spec(&Surroundings {
+        args: request.args.clone(),
+        env: environment(request),
+        cwd: request.cwd.clone(),
+        user: request.user.clone(),
+        hostname: hostname.to_owned(),
+        own_network,
+        shm_size: if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size },
+        insecure: request.insecure,
+    })?;
+    adapt(&mut spec, request)?;
     let file = |target: &str, data: Vec<u8>| Graft {
         target: target.to_owned(),
         source: GraftSource::Content(Content { data, uid: 0, gid: 0, mode: 0o644 }),
@@ -206,57 +158,64 @@ pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Prof
     Ok((spec, grafts, profile))
 }
 
-fn process(request: &ProcessRequest) -> Result<oci_spec::runtime::Process, SpecError> {
-    let user = UserBuilder::default()
-        .uid(request.user.uid)
-        .gid(request.user.gid)
-        .umask(0o022_u32)
-        .additional_gids(request.user.groups.clone())
-        .build()?;
+/// With PATH and HOME, which a process finds even where nobody sets them.
+fn environment(request: &ProcessRequest) -> Vec<String> {
     let mut env = request.env.clone();
-    let mut default = |name: &str, value: &str| {
+    for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", &request.user.home)] {
         if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
             env.push(format!("{name}={value}"));
         }
-    };
-    default("PATH", DEFAULT_PATH);
-    default("HOME", &request.user.home);
-    let granted = capabilities(request)?;
-    let sets = LinuxCapabilitiesBuilder::default()
-        .bounding(granted.clone())
-        .effective(granted.clone())
-        .permitted(granted)
-        .inheritable(std::collections::HashSet::new())
-        .ambient(std::collections::HashSet::new())
-        .build()?;
-    let rlimits = request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
-    Ok(ProcessBuilder::default()
-        .args(request.args.clone())
-        .env(env)
-        .cwd(PathBuf::from(&request.cwd))
-        .user(user)
-        .terminal(request.terminal)
-        .no_new_privileges(request.no_new_privileges)
-        .capabilities(sets)
-        .rlimits(rlimits)
-        .build()?)
+    }
+    env
 }
 
-fn capabilities(request: &ProcessRequest) -> Result<std::collections::HashSet<Capability>, SpecError> {
-    if request.insecure {
-        return Ok(CAPABILITIES.into_iter().chain(ALL_CAPABILITIES).collect());
+/// What the default specification leaves open.
+fn adapt(spec: &mut Spec, request: &ProcessRequest) -> Result<(), SpecError> {
+    if let Some(root) = spec.root_mut() {
+        root.set_readonly(Some(request.read_only_root));
     }
-    let Some(wanted) = &request.capabilities else { return Ok(CAPABILITIES.into_iter().collect()) };
-    let by_name = |name: &String| {
-        let mut all = CAPABILITIES.into_iter().chain(ALL_CAPABILITIES);
-        let full = if name.starts_with("CAP_") { name.clone() } else { format!("CAP_{name}") };
-        let same = |capability: &Capability| {
-            let text = capability.to_string();
-            text == full || format!("CAP_{text}") == full
-        };
-        all.find(same).ok_or_else(|| SpecError::Capability(name.clone()))
+    if let Some(process) = spec.process_mut() {
+        let rlimits = request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
+        process.set_rlimits(Some(rlimits)).set_terminal(Some(request.terminal));
+        process.set_no_new_privileges(Some(request.no_new_privileges));
+        if let (Some(names), false) = (&request.capabilities, request.insecure) {
+            let set = capabilities(names)?;
+            let sets = LinuxCapabilitiesBuilder::default()
+                .bounding(set.clone())
+                .effective(set.clone())
+                .permitted(set)
+                .inheritable(Capabilities::new())
+                .ambient(Capabilities::new())
+                .build()?;
+            process.set_capabilities(Some(sets));
+        }
+    }
+    if let Some(linux) = spec.linux_mut() {
+        if !request.cgroup_parent.is_empty() {
+            linux.set_cgroups_path(Some(PathBuf::from(&request.cgroup_parent)));
+        }
+        let mut resources = LinuxResourcesBuilder::default();
+        if let Some(limit) = request.memory {
+            resources = resources.memory(LinuxMemoryBuilder::default().limit(limit).build()?);
+        }
+        if let Some(nano) = request.nano_cpus {
+            let cpu = LinuxCpuBuilder::default().quota(nano / 10_000).period(100_000_u64);
+            resources = resources.cpu(cpu.build()?);
+        }
+        if let Some(limit) = request.pids {
+            resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
+        }
+        linux.set_resources(Some(resources.build()?));
+    }
+    Ok(())
+}
+
+fn capabilities(names: &BTreeSet<String>) -> Result<Capabilities, SpecError> {
+    let parse = |name: &String| {
+        let short = name.strip_prefix("CAP_").unwrap_or(name);
+        Capability::from_str(short).map_err(|_| SpecError::Capability(name.clone()))
     };
-    wanted.iter().map(by_name).collect()
+    names.iter().map(parse).collect()
 }
 
 fn rlimit(limit: &Ulimit) -> Result<PosixRlimit, SpecError> {
@@ -282,76 +241,6 @@ fn rlimit(limit: &Ulimit) -> Result<PosixRlimit, SpecError> {
     // -1 is no limit: all bits set.
     let bits = |value: i64| value.cast_unsigned();
     Ok(PosixRlimitBuilder::default().typ(kind).soft(bits(limit.soft)).hard(bits(limit.hard)).build()?)
-}
-
-fn mounts(request: &ProcessRequest) -> Result<Vec<Mount>, SpecError> {
-    let shm = if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size };
-    let writable = request.insecure;
-    let mount = |target: &str, kind: &str, options: &[&str]| {
-        MountBuilder::default()
-            .destination(target)
-            .typ(kind)
-            .source(kind)
-            .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
-            .build()
-    };
-    let sys = if writable { "rw" } else { "ro" };
-    Ok(vec![
-        mount("/proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        )?,
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={shm}")])?,
-        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", sys])?,
-        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", sys])?,
-    ])
-}
-
-fn linux(request: &ProcessRequest) -> Result<oci_spec::runtime::Linux, SpecError> {
-    let mut kinds = vec![
-        LinuxNamespaceType::Mount,
-        LinuxNamespaceType::Pid,
-        LinuxNamespaceType::Ipc,
-        LinuxNamespaceType::Uts,
-        LinuxNamespaceType::Cgroup,
-    ];
-    match request.network {
-        NetworkMode::Default | NetworkMode::Host => {}
-        NetworkMode::None => kinds.push(LinuxNamespaceType::Network),
-        NetworkMode::Private => return Err(SpecError::PrivateNetwork),
-    }
-    let namespaces = kinds.into_iter().map(|kind| LinuxNamespaceBuilder::default().typ(kind).build());
-    let text = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-    let mut linux = LinuxBuilder::default().namespaces(namespaces.collect::<Result<Vec<_>, _>>()?);
-    if request.insecure {
-        linux = linux.masked_paths(Vec::new()).readonly_paths(Vec::new());
-    } else {
-        linux =
-            linux.masked_paths(text(&[&MASKED[..], &MASKED_SYS].concat())).readonly_paths(text(&READ_ONLY));
-    }
-    if !request.cgroup_parent.is_empty() {
-        linux = linux.cgroups_path(PathBuf::from(&request.cgroup_parent));
-    }
-    let mut resources = LinuxResourcesBuilder::default();
-    if let Some(limit) = request.memory {
-        resources = resources.memory(LinuxMemoryBuilder::default().limit(limit).build()?);
-    }
-    if let Some(nano) = request.nano_cpus {
-        let period = 100_000;
-        resources =
-            resources.cpu(LinuxCpuBuilder::default().quota(nano / 10_000).period(period as u64).build()?);
-    }
-    if let Some(limit) = request.pids {
-        resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
-    }
-    let mut linux = linux.build()?;
-    linux.set_seccomp(None);
-    linux.set_resources(Some(resources.build()?));
-    Ok(linux)
 }
 
 /// BuildKit's `/etc/hosts`.

@@ -67,7 +67,7 @@ pub fn assemble(
     }
     let platform = config.platform();
     let config = finish(config, &layers, options)?;
-    let config = Blob::new(options.media_types.config(), document::compact(&sorted(&config)));
+    let config = Blob::new(options.media_types.config(), config_json(&config));
     let layers =
         layers.into_iter().map(|layer| convert(layer, options.media_types)).collect::<Result<Vec<_>, _>>()?;
     let descriptors: Vec<&Descriptor> = layers.iter().map(|layer| &layer.descriptor).collect();
@@ -154,6 +154,11 @@ fn convert(layer: LayerBlob, media_types: MediaTypes) -> Result<LayerBlob, Assem
     };
     descriptor.set_media_type(media_types.layer(format));
     Ok(LayerBlob { diff_id, descriptor })
+}
+
+/// A configuration as the document whose digest is the image's id.
+pub fn config_json(config: &ImageConfig) -> Vec<u8> {
+    document::compact(&sorted(config))
 }
 
 /// The configuration with its top-level names in order, as BuildKit writes it.

@@ -14,6 +14,17 @@ pub trait BlobRead: Send + Sync {
     /// # Errors
     /// If it is not there or cannot be read.
     fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, BlobReadError>;
+
+    /// Opens the blob from the byte `offset` on. Whoever has files seeks.
+    ///
+    /// # Errors
+    /// As [`BlobRead::open`].
+    fn open_at(&self, digest: &Digest, offset: u64) -> Result<Box<dyn Read + Send>, BlobReadError> {
+        let mut bytes = self.open(digest)?;
+        io::copy(&mut bytes.by_ref().take(offset), &mut io::sink())
+            .map_err(|cause| BlobReadError::Io { digest: *digest, cause })?;
+        Ok(bytes)
+    }
 }
 
 /// A blob that could not be had.
@@ -40,6 +51,13 @@ pub struct LayerBlob {
     pub diff_id: DiffId,
     /// Of the blob. [`assemble`](crate::assemble) turns its media type into the image's kind.
     pub descriptor: Descriptor,
+}
+
+impl LayerBlob {
+    /// A blob with this digest and size in bytes.
+    pub fn new(diff_id: DiffId, blob: Digest, size: u64, media_type: MediaType) -> Self {
+        Self { diff_id, descriptor: document::descriptor(media_type, blob, size) }
+    }
 }
 
 /// A document of an image: its bytes and what others call it by.

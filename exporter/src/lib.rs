@@ -5,16 +5,40 @@
 //! | module | arrow |
 //! | --- | --- |
 //! | `assemble` | configuration + layers → [`Image`]; images → [`Index`] |
-//! | `blob`, `media`, `document` | where bytes come from, what they are called, JSON to the byte |
+//! | `layout`, `archive`, `push` | [`Exported`] → directory, tar, registry |
+//! | `directory`, `rootfs_tar` | [`FileTree`] → directory, tar |
+//! | `validate` | [`Exported`] → what is wrong with it |
+//! | `blob`, `tree` | what is exported, and where its bytes come from |
+//! | `media`, `document`, `naming`, `file` | what things are called, JSON to the byte, files that are whole |
 //!
 //! **Invariant:** knows neither how an image was built nor where the store is. No layer is held in memory, and a file
 //! is in its place only when it is whole.
 
+mod archive;
 mod assemble;
 mod blob;
+mod directory;
 mod document;
+mod error;
+mod file;
+mod layout;
 mod media;
+mod naming;
+mod push;
+mod rootfs_tar;
+mod tree;
+mod validate;
 
-pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index};
+pub use archive::{write_docker_tar, write_oci_tar};
+pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
 pub use blob::{Blob, BlobRead, BlobReadError, Exported, Image, Index, LayerBlob};
+pub use directory::{LeftOut, write_directory};
+pub use error::ExportError;
+pub use file::to_file;
+pub use layout::{LayoutBlobs, write_layout};
 pub use media::{MediaTypes, layer_format};
+pub use naming::Naming;
+pub use push::{PushError, PushTo, push};
+pub use rootfs_tar::write_rootfs_tar;
+pub use tree::{FileTree, TreeEntry, TreeKind};
+pub use validate::{Flaw, validate};

@@ -192,13 +192,13 @@ impl<W: Worker> Run<W> {
         if !vertex.about.no_cache
             && let Some(output) = self.worker.made(&key, &vertex.op, inputs).await.map_err(fail)?
         {
-            self.worker.remember(&definition, &key, &output).await.map_err(fail)?;
+            self.worker.remember(&definition, &key, &vertex.op, inputs, &output).await.map_err(fail)?;
             self.completed(id, Outcome::Cached);
             return Ok(output);
         }
         self.progress.emit(Event::Started { step: self.step(id) });
         let output = self.worker.run(self.step(id), vertex, inputs).await.map_err(fail)?;
-        self.worker.remember(&definition, &key, &output).await.map_err(fail)?;
+        self.worker.remember(&definition, &key, &vertex.op, inputs, &output).await.map_err(fail)?;
         self.completed(id, Outcome::Done);
         Ok(output)
     }

@@ -69,7 +69,14 @@ impl Worker for Table {
         })
     }
 
-    async fn remember(&self, definition: &Definition, key: &CacheKey, output: &i64) -> Result<(), Broken> {
+    async fn remember(
+        &self,
+        definition: &Definition,
+        key: &CacheKey,
+        _op: &Op,
+        _inputs: &[i64],
+        output: &i64,
+    ) -> Result<(), Broken> {
         self.asked.lock().unwrap().insert(*definition, *output);
         self.made.lock().unwrap().insert(*key, *output);
         Ok(())

@@ -58,11 +58,13 @@ pub trait Worker: Send + Sync + 'static {
         inputs: &[Self::Output],
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
-    /// Takes note that `output` is what `definition` asks for and what `key` makes.
+    /// Takes note that `output` is what `definition` asks for and what `key` makes of `inputs`.
     fn remember(
         &self,
         definition: &Definition,
         key: &CacheKey,
+        op: &Op,
+        inputs: &[Self::Output],
         output: &Self::Output,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

@@ -32,7 +32,7 @@ pub enum IgnoreError {
         text: String,
     },
     /// A `!` with nothing behind it.
-    #[error("line {line}: illegal exclusion pattern: `!`")]
+    #[error("line {line}: illegal exclusion pattern: \"!\"")]
     EmptyException {
         /// The line, from 1.
         line: usize,
@@ -43,6 +43,15 @@ pub enum IgnoreError {
         /// The line, from 1.
         line: usize,
     },
+}
+
+impl IgnoreError {
+    /// The line it is about, from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Syntax { line, .. } | Self::EmptyException { line } | Self::LineTooLong { line } => *line,
+        }
+    }
 }
 
 /// The rules of an ignore file, compiled once.

@@ -27,6 +27,14 @@ pub enum SourceError {
         #[source]
         cause: serde_json::Error,
     },
+    /// A layout has no such image.
+    #[error("image {name} not found in the OCI layout; it has {}", if offered.is_empty() { "none".to_owned() } else { offered.join(", ") })]
+    NotInLayout {
+        /// What was asked for.
+        name: String,
+        /// What is there.
+        offered: Vec<String>,
+    },
     /// The manifest and the configuration disagree.
     #[error("image {name} has {layers} layers, but its configuration lists {diff_ids}")]
     Count {

@@ -17,28 +17,7 @@ use kiln_core::{
 };
 use kiln_registry::{BlobSink, Client};
 
-use super::SourceError;
-
-/// An OCI layout directory.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    /// The directory that has `oci-layout`.
-    pub directory: PathBuf,
-}
-
-impl Layout {
-    fn blob(&self, digest: &Digest) -> PathBuf {
-        self.directory.join("blobs/sha256").join(digest.hex())
-    }
-
-    fn read(&self, digest: &Digest) -> Result<Vec<u8>, SourceError> {
-        let path = self.blob(digest);
-        let bytes =
-            std::fs::read(&path).map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
-        let found = Digest::of(&bytes);
-        if found == *digest { Ok(bytes) } else { Err(SourceError::Damaged { path, found }) }
-    }
-}
+use super::{Layout, SourceError};
 
 /// Where an image's blobs are.
 #[derive(Clone)]

@@ -4,9 +4,11 @@ mod error;
 mod git;
 mod http;
 mod image;
+mod layout;
 
 pub use error::SourceError;
 pub(crate) use git::Repository;
 pub use git::{GitError, GitOptions};
 pub(crate) use http::{Download, download, snapshot as download_snapshot};
-pub use image::{ImageStore, Layout};
+pub use image::ImageStore;
+pub use layout::{Layout, LayoutImage};

@@ -55,6 +55,13 @@ pub struct Unpacked {
     notes: Notes,
 }
 
+impl Unpacked {
+    /// The files as far as they are unpacked, until this is dropped or committed.
+    pub fn tree(&self) -> &Path {
+        self.draft.tree()
+    }
+}
+
 /// What waits for the layers below.
 #[derive(Debug, Default)]
 struct Notes {

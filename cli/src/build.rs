@@ -1,0 +1,224 @@
+//! A build from the Dockerfile's text to its outputs, in the order in which it happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kiln_core::{
+    ContentHash, Diagnostic, Diagnostics, Event, ImageConfig, Outcome, Platform, Progress, Snapshot, StepId,
+};
+use kiln_executor::sandbox::{Bundle, Io, Running, Sandbox, SandboxError};
+use kiln_executor::source::GitOptions;
+use kiln_executor::{Executor, SecretValue, Value};
+use kiln_frontend as frontend;
+use kiln_frontend::ast::Dockerfile;
+use kiln_solver::SolveError;
+
+use crate::contexts::Contexts;
+use crate::environment::now;
+use crate::error::CommandError;
+use crate::request::BuildRequest;
+use crate::resolver::Resolver;
+use crate::source::BuildSource;
+use crate::stamp::stamp;
+use crate::wiring::Services;
+use crate::worker::BuildWorker;
+
+/// What a build made for one platform: an image whose layers are in the store.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The configuration, without the digests of its layers.
+    pub config: ImageConfig,
+    /// The layers.
+    pub snapshot: Snapshot,
+    /// How many of the layers are the base image's.
+    pub base_layers: usize,
+    /// For what.
+    pub platform: Platform,
+    /// SOURCE_DATE_EPOCH, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// Builds for every platform that was asked for, all at the same time.
+///
+/// # Errors
+/// What is wrong with the Dockerfile, or the first step that failed.
+pub async fn build(
+    request: &BuildRequest,
+    source: &BuildSource,
+    with: &Services,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Built>, CommandError> {
+    let dockerfile = parse(source, progress)?;
+    let contexts = Contexts::open(source, &request.contexts)?;
+    let platforms =
+        if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
+    let mut built = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        built.push(build_one(request, &contexts, &dockerfile, platform, with, progress).await?);
+    }
+    Ok(built)
+}
+
+/// One platform, from the tree to the layers.
+async fn build_one(
+    request: &BuildRequest,
+    contexts: &Contexts,
+    dockerfile: &Dockerfile,
+    platform: Platform,
+    with: &Services,
+    progress: &Arc<dyn Progress>,
+) -> Result<Built, CommandError> {
+    let options = frontend_options(request, contexts, platform.clone());
+    let stages = frontend::plan(dockerfile, &options)?;
+    let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
+    let lowered = frontend::lower(&stages, &bases)?;
+    report_findings(dockerfile, &lowered.warnings, request, progress)?;
+
+    let graph = Arc::new(lowered.graph);
+    let executor = executor(request, contexts, with, progress)?;
+    let worker = Arc::new(BuildWorker::new(with.store.clone(), executor));
+    let solved = kiln_solver::solve(Arc::clone(&graph), lowered.root, worker, Arc::clone(progress)).await;
+    let output = solved.map_err(|error| {
+        let place = graph.vertex(error.vertex()).about.place.clone();
+        match error {
+            SolveError::Step { name, cause, .. } => {
+                CommandError::Step { name, place, cause: Box::new(cause) }
+            }
+            SolveError::Panic { ref name, .. } => {
+                CommandError::Step { name: name.clone(), place, cause: Box::new(error) }
+            }
+        }
+    })?;
+    let Value::Snapshot(snapshot) = output else {
+        unreachable!("a stage ends in a file system: contexts are only copied from")
+    };
+    let base_layers =
+        lowered.config.history[..lowered.base_history].iter().filter(|e| !e.empty_layer).count();
+    let epoch = lowered.epoch.or(request.epoch);
+    let mut config = lowered.config;
+    let times: Vec<SystemTime> =
+        snapshot.layers.iter().map(|layer| with.store.layers().created(layer)).collect::<Result<_, _>>()?;
+    stamp(&mut config, &times, epoch.and_then(time_of), now());
+    Ok(Built { config, snapshot, base_layers, platform, epoch })
+}
+
+fn time_of(epoch: i64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(epoch).ok()?))
+}
+
+/// The Dockerfile as a tree; its problems stop the build, all of them at once.
+fn parse(source: &BuildSource, progress: &Arc<dyn Progress>) -> Result<Dockerfile, CommandError> {
+    let file = &source.dockerfile;
+    let name = format!("[internal] load build definition from {}", file.name);
+    internal(progress, &name, "transferring dockerfile:", file.text.len() as u64);
+    let parsed = frontend::parse(file);
+    if let Some(ignore) = &source.ignore {
+        internal(
+            progress,
+            "[internal] load .dockerignore",
+            "transferring context:",
+            ignore.text.len() as u64,
+        );
+    }
+    if !parsed.is_sound() {
+        return Err(Diagnostics { file: file.clone(), items: parsed.diagnostics }.into());
+    }
+    Ok(parsed.dockerfile)
+}
+
+/// Tells the findings of the checks; they stop the build where the Dockerfile asks for it (`# check=error=true`).
+fn report_findings(
+    dockerfile: &Dockerfile,
+    lowered: &[Diagnostic],
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), CommandError> {
+    let mut findings = frontend::lint::file(dockerfile);
+    findings.extend_from_slice(lowered);
+    let argument = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
+    let failed = |item| Diagnostics { file: dockerfile.file.clone(), items: vec![item] };
+    let checks = frontend::lint::Checks::of(dockerfile, argument).map_err(failed)?;
+    let kept = checks.keep(dockerfile, findings);
+    for diagnostic in &kept {
+        progress.emit(Event::Warning { diagnostic: diagnostic.clone(), file: Some(dockerfile.file.clone()) });
+    }
+    match checks.verdict(&kept) {
+        None => Ok(()),
+        Some(message) => Err(failed(Diagnostic::error(message, kiln_core::Span::default())).into()),
+    }
+}
+
+/// What the frontend is asked for.
+fn frontend_options(request: &BuildRequest, contexts: &Contexts, platform: Platform) -> frontend::Options {
+    let mut options = frontend::Options::for_platform(platform);
+    options.target.clone_from(&request.target);
+    options.build_args.clone_from(&request.build_args);
+    options.labels.clone_from(&request.labels);
+    options.contexts.clone_from(&contexts.named);
+    options.platform_given = !request.platforms.is_empty();
+    options.build_platform = Platform::host();
+    options.several_platforms = request.platforms.len() > 1;
+    options.network = request.network;
+    options.surroundings = request.surroundings.clone();
+    options.no_cache = match (request.no_cache, request.no_cache_stages.is_empty()) {
+        (true, _) => frontend::NoCache::All,
+        (false, true) => frontend::NoCache::None,
+        (false, false) => frontend::NoCache::Stages(request.no_cache_stages.clone()),
+    };
+    options.epoch = request.epoch;
+    options.allow_insecure = request.allow_insecure;
+    options.ignores = contexts.ignores();
+    options
+}
+
+/// Who performs the steps.
+fn executor(
+    request: &BuildRequest,
+    contexts: &Contexts,
+    with: &Services,
+    progress: &Arc<dyn Progress>,
+) -> Result<Executor, CommandError> {
+    let argument = |name: &str| request.build_args.get(name).cloned().unwrap_or_default();
+    let sandbox: Arc<dyn Sandbox> = match with.launcher() {
+        Ok(launcher) => Arc::new(launcher.clone()),
+        Err(error) => Arc::new(NoSandbox(error.to_string())),
+    };
+    let mut secrets = BTreeMap::new();
+    for (id, from) in &request.secrets {
+        secrets.insert(id.clone(), SecretValue(from.read(id, &with.environment)?));
+    }
+    Ok(Executor::new(kiln_executor::Services {
+        store: with.store.clone(),
+        client: with.client().clone(),
+        sandbox,
+        progress: Arc::clone(progress),
+        contexts: contexts.directories.clone(),
+        secrets,
+        ssh: request.ssh.clone(),
+        network: request.network,
+        cache_namespace: argument("BUILDKIT_CACHE_MOUNT_NS"),
+        git: GitOptions { ssh_agent: request.ssh.get("default").cloned(), ..GitOptions::default() },
+        resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        link_files: true,
+        clock: now,
+    }))
+}
+
+/// Where nothing can be shut in, steps that run nothing still work.
+struct NoSandbox(String);
+
+impl Sandbox for NoSandbox {
+    fn start(&self, _bundle: &Bundle, _io: Io) -> Result<Running, SandboxError> {
+        Err(SandboxError::Spec(self.0.clone()))
+    }
+}
+
+/// Shows an internal step that took no time.
+fn internal(progress: &Arc<dyn Progress>, name: &str, part: &str, bytes: u64) {
+    let step = StepId(ContentHash::of(name.as_bytes()));
+    progress.emit(Event::Queued { step, name: name.to_owned(), inputs: Vec::new() });
+    progress.emit(Event::Started { step });
+    progress.emit(Event::Status { step, id: part.to_owned(), current: bytes, total: bytes, done: true });
+    progress.emit(Event::Completed { step, outcome: Outcome::Done });
+}

@@ -1,0 +1,120 @@
+//! The commands, one file each, and what they share: the store, the ways out, the error.
+
+mod build;
+mod debug;
+mod du;
+mod fsck;
+mod history;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod load;
+mod login;
+mod prune;
+mod pull;
+mod push;
+mod rmi;
+mod run;
+mod save;
+mod tag;
+mod version;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use kiln_cache::{ImageRecord, Store};
+use kiln_core::LayerId;
+
+use crate::args::{Cli, Command};
+use crate::environment::Environment;
+pub use crate::error::CommandError;
+use crate::wiring::Services;
+
+/// Performs a command line.
+///
+/// # Errors
+/// Why it could not be done, for people.
+pub fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, CommandError> {
+    let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
+    // What needs no store does not make one.
+    match &cli.command {
+        Command::Version(args) => return done(version::version(args)),
+        Command::Login(args) => return done(login::login(args, &environment)),
+        Command::Logout(args) => return done(login::logout(args, &environment)),
+        Command::Debug(command) => return done(debug::debug(command, &environment)),
+        _ => {}
+    }
+    let services = Services::open(cli, environment)?;
+    match &cli.command {
+        Command::Build(args) => build::build(args, &services),
+        Command::Run(args) => run::run(args, &services),
+        Command::Pull(args) => done(pull::pull(args, &services)),
+        Command::Push(args) => done(push::push(args, &services)),
+        Command::Images(args) => done(images::images(args, &services)),
+        Command::Tag(args) => done(tag::tag(args, &services)),
+        Command::Rmi(args) => done(rmi::rmi(args, &services)),
+        Command::Inspect(args) => done(inspect::inspect(args, &services)),
+        Command::History(args) => done(history::history(args, &services)),
+        Command::Save(args) => done(save::save(args, &services)),
+        Command::Load(args) => done(load::load(args, &services)),
+        Command::Import(args) => done(import::import(args, &services)),
+        Command::Prune(args) => done(prune::prune(args, &services)),
+        Command::Du(args) => done(du::du(args, &services)),
+        Command::Fsck(args) => fsck::fsck(args, &services),
+        Command::Info(args) => done(info::info(args, &services)),
+        Command::Version(_) | Command::Login(_) | Command::Logout(_) | Command::Debug(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Text,
+    Json,
+}
+
+impl Format {
+    /// Understands `text` as one of `offered`; Docker's `{{json .}}` is JSON.
+    pub(crate) fn parse(text: &str, offered: &[Format]) -> Result<Self, CommandError> {
+        let format = match text {
+            "json" | "{{json .}}" => Some(Self::Json),
+            "table" => Some(Self::Table),
+            "text" => Some(Self::Text),
+            _ => None,
+        };
+        format.filter(|format| offered.contains(format)).ok_or_else(|| {
+            let names: Vec<&str> = offered
+                .iter()
+                .map(|format| match format {
+                    Self::Table => "table",
+                    Self::Text => "text",
+                    Self::Json => "json",
+                })
+                .collect();
+            CommandError::Usage(format!("unknown --format `{text}`: expected {}", names.join(" or ")))
+        })
+    }
+}
+
+/// Writes to standard output. A reader that has gone (`kiln images | head`) is no error.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(CommandError::Output(cause)),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of a layer's files.
+pub(crate) fn layer_size(store: &Store, layer: &LayerId) -> Result<u64, CommandError> {
+    Ok(store.layers().get(layer)?.manifest.size())
+}
+
+/// The bytes of an image's files, layer by layer.
+pub(crate) fn image_size(store: &Store, record: &ImageRecord) -> Result<u64, CommandError> {
+    record.snapshot.layers.iter().map(|layer| layer_size(store, layer)).sum()
+}

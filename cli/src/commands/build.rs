@@ -1,0 +1,68 @@
+//! `kiln build`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use kiln_core::Progress;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CommandError, Services, print};
+use crate::args::BuildArgs;
+use crate::build::build as build_images;
+use crate::call;
+use crate::outputs::{self, Finished};
+use crate::progress::Reporter;
+use crate::request::{BuildRequest, Call};
+use crate::source::BuildSource;
+
+/// Builds an image and writes its outputs.
+///
+/// # Errors
+/// What is wrong with the command line or the Dockerfile, or the first step that failed.
+pub fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, CommandError> {
+    let request = BuildRequest::new(args, &services.environment)?;
+    let source = BuildSource::open(&request, &services.store)?;
+    if request.call != Call::Build {
+        return call::call(&request, &source);
+    }
+    let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
+    let progress: Arc<dyn Progress> = Arc::clone(&reporter) as _;
+    let finished = services.runtime()?.block_on(async {
+        tokio::select! {
+            finished = build_and_export(&request, &source, services, &progress) => finished,
+            () = interrupted() => Err(CommandError::Interrupted),
+        }
+    });
+    reporter.close();
+    let finished = finished?;
+    outputs::write_files(&request, &finished, services)?;
+    if request.quiet && !request.outputs.iter().any(crate::output::Output::takes_stdout) {
+        print(&format!("{}\n", finished.id(services)?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn build_and_export(
+    request: &BuildRequest,
+    source: &BuildSource,
+    services: &Services,
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, CommandError> {
+    let built = build_images(request, source, services, progress).await?;
+    outputs::export(request, built, services, progress).await
+}
+
+/// Ctrl-C, or a request to end.
+async fn interrupted() {
+    let stream = |kind| signal(kind).ok();
+    let (mut interrupt, mut terminate) = (stream(SignalKind::interrupt()), stream(SignalKind::terminate()));
+    let wait = async |stream: &mut Option<tokio::signal::unix::Signal>| match stream {
+        Some(stream) => drop(stream.recv().await),
+        // A signal that cannot be listened to has its usual effect.
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(&mut interrupt) => {}
+        () = wait(&mut terminate) => {}
+    }
+}

@@ -1,0 +1,92 @@
+//! `kiln debug`: what kiln makes of a Dockerfile, for people and for tests.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+
+use kiln_core::SourceFile;
+use kiln_core::pattern::Ignore;
+use kiln_frontend::expand::Rules;
+use serde_json::json;
+
+use super::{CommandError, Format, print};
+use crate::args::DebugCommand;
+use crate::environment::Environment;
+use crate::request::pairs;
+
+/// Answers a debug command.
+///
+/// # Errors
+/// A file that cannot be read or understood.
+pub fn debug(command: &DebugCommand, environment: &Environment) -> Result<(), CommandError> {
+    match command {
+        DebugCommand::Ast { file } => ast(file),
+        DebugCommand::Expand { env_file, escape } => expand(env_file.as_deref(), *escape, environment),
+        DebugCommand::Ignore { file, format, paths } => ignore(file, format, paths),
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, CommandError> {
+    let fail = |cause| CommandError::File { verb: "read", what, path: path.to_owned(), cause };
+    let bytes = std::fs::read(path).map_err(fail)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn ast(path: &Path) -> Result<(), CommandError> {
+    let file = SourceFile::new(path.display().to_string(), read("Dockerfile", path)?);
+    let parsed = kiln_frontend::parse(&file);
+    print(&kiln_frontend::dump(&parsed.dockerfile))?;
+    if parsed.is_sound() {
+        Ok(())
+    } else {
+        Err(kiln_core::Diagnostics { file, items: parsed.diagnostics }.into())
+    }
+}
+
+/// Words from standard input, a JSON line each, in the form of the conformance data.
+fn expand(env_file: Option<&Path>, escape: char, environment: &Environment) -> Result<(), CommandError> {
+    let variables: BTreeMap<String, String> = match env_file {
+        Some(path) => pairs::file(path, environment)?.into_iter().collect(),
+        None => BTreeMap::new(),
+    };
+    for line in std::io::stdin().lock().lines() {
+        let word = line.map_err(CommandError::Input)?;
+        print(&format!("{}\n", expanded(&word, escape, &variables)))?;
+    }
+    Ok(())
+}
+
+fn expanded(word: &str, escape: char, variables: &BTreeMap<String, String>) -> serde_json::Value {
+    match Rules::words(escape).expand(word, variables) {
+        Ok(expanded) => json!({ "expected": expanded.text, "words": expanded.words, "error": null }),
+        Err(error) => json!({ "error": error.problem.to_string() }),
+    }
+}
+
+fn ignore(file: &Path, format: &str, paths: &[String]) -> Result<(), CommandError> {
+    let format = Format::parse(format, &[Format::Text, Format::Json])?;
+    let text = read("ignore file", file)?;
+    let ignore =
+        Ignore::parse(&text).map_err(|error| CommandError::Usage(format!("{}: {error}", file.display())))?;
+    for path in paths {
+        let decision = ignore.decide(path);
+        let rule = decision.by.map(|rule| (rule.text.clone(), rule.line));
+        match format {
+            Format::Json => {
+                let (pattern, line) = match &rule {
+                    Some((pattern, line)) => (Some(pattern), Some(line)),
+                    None => (None, None),
+                };
+                let value =
+                    json!({ "path": path, "excluded": decision.excluded, "pattern": pattern, "line": line });
+                print(&format!("{value}\n"))?;
+            }
+            _ => {
+                let what = if decision.excluded { "excluded" } else { "sent" };
+                let why = rule.map_or(String::new(), |(pattern, line)| format!(" by line {line}: {pattern}"));
+                print(&format!("{path}: {what}{why}\n"))?;
+            }
+        }
+    }
+    Ok(())
+}

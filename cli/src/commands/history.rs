@@ -1,0 +1,55 @@
+//! `kiln history`
+
+use serde_json::json;
+
+use super::{CommandError, Format, Services, print};
+use crate::args::HistoryArgs;
+use crate::environment::now_seconds;
+use crate::local;
+use crate::progress::size;
+use crate::table::{Table, age};
+
+/// Prints the instructions of an image, the newest first.
+///
+/// # Errors
+/// If the image does not exist.
+pub fn history(args: &HistoryArgs, services: &Services) -> Result<(), CommandError> {
+    let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
+    let image = local::find(&services.store, &args.image)?;
+    let mut layers = image.record.snapshot.layers.iter();
+    let mut rows = Vec::new();
+    for entry in &image.record.config.history {
+        let layer = if entry.empty_layer { None } else { layers.next() };
+        let bytes = layer.map_or(Ok(0), |layer| super::layer_size(&services.store, layer))?;
+        rows.push((entry, bytes));
+    }
+    rows.reverse();
+    let mut table = Table::new(["CREATED", "CREATED BY", "SIZE", "COMMENT"]);
+    let mut text = String::new();
+    for (entry, bytes) in rows {
+        let created = entry.created.as_deref().and_then(|at| humantime::parse_rfc3339_weak(at).ok());
+        let seconds = created
+            .and_then(|at| at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok())
+            .map(|d| d.as_secs());
+        let since =
+            seconds.map_or("N/A".to_owned(), |at| age(now_seconds() - i64::try_from(at).unwrap_or(i64::MAX)));
+        if format == Format::Json {
+            let row = json!({
+                "CreatedAt": entry.created, "CreatedSince": since, "CreatedBy": entry.created_by,
+                "Size": bytes, "Comment": entry.comment,
+            });
+            text.push_str(&format!("{row}\n"));
+        } else {
+            let by = if args.no_trunc || entry.created_by.chars().count() <= 45 {
+                entry.created_by.clone()
+            } else {
+                entry.created_by.chars().take(44).chain(['…']).collect()
+            };
+            table.row([since, by.replace('\n', " "), size(bytes), entry.comment.clone()]);
+        }
+    }
+    if format == Format::Table {
+        text = table.to_string();
+    }
+    print(&text)
+}

@@ -1,0 +1,147 @@
+//! Finding base images: in the local store, among what was resolved before, at registries, in OCI layouts.
+
+use std::sync::Arc;
+
+use kiln_cache::Store;
+use kiln_core::{Digest, Event, ImageConfig, ImageLocator, Outcome, Platform, Progress, Reference, StepId};
+use kiln_executor::source::Layout;
+use kiln_frontend::{ImageName, ImageResolver, ImageWanted, ResolveError, ResolvedImage};
+
+use crate::local;
+use crate::report;
+use crate::wiring::Services;
+
+/// The namespace of what tags were found to mean: `name platform` → the digests of manifest and configuration.
+const RESOLVED: &str = "resolved";
+
+/// Finds images for one build.
+pub struct Resolver<'a> {
+    services: &'a Services,
+    pull: bool,
+    progress: Arc<dyn Progress>,
+}
+
+impl<'a> Resolver<'a> {
+    /// With `pull`, registries are asked even for what is known.
+    pub fn new(services: &'a Services, pull: bool, progress: Arc<dyn Progress>) -> Self {
+        Self { services, pull, progress }
+    }
+
+    async fn one(&self, wanted: &ImageWanted) -> Result<ResolvedImage, ResolveError> {
+        match &wanted.name {
+            ImageName::Reference(reference) => self.reference(reference, &wanted.platform).await,
+            ImageName::Layout(layout) => {
+                let found = Layout { directory: layout.path.clone().into() }
+                    .resolve(&layout.reference, &wanted.platform)
+                    .map_err(|error| failed(&error, None))?;
+                let name = format!("oci-layout://{}@{}", layout.path, found.manifest);
+                let locator = ImageLocator::Layout { path: layout.path.clone(), manifest: found.manifest };
+                Ok(ResolvedImage { locator, name, config: found.config })
+            }
+        }
+    }
+
+    /// A build takes what this machine has, and asks the registry for what it has not (Docker's rule; `--pull` asks always).
+    async fn reference(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, ResolveError> {
+        let step = StepId::internal(&format!("load metadata {reference} {platform}"));
+        let name = format!("[internal] load metadata for {reference}");
+        self.progress.emit(Event::Queued { step, name, inputs: Vec::new() });
+        self.progress.emit(Event::Started { step });
+        let found = self.find(reference, platform).await;
+        let outcome = match &found {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed(error.message.clone()),
+        };
+        self.progress.emit(Event::Completed { step, outcome });
+        found
+    }
+
+    async fn find(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, ResolveError> {
+        let store = &self.services.store;
+        if !self.pull {
+            let stored = local::named(store, reference).map_err(|error| failed(&error, None))?;
+            if let Some(record) = stored.filter(|record| platform.runs(&record.config.platform())) {
+                let locator = ImageLocator::Store { id: record.id() };
+                return Ok(ResolvedImage { locator, name: reference.to_string(), config: record.config });
+            }
+            if let Some(known) = known(store, reference, platform) {
+                return Ok(known);
+            }
+        }
+        let help =
+            "give a base image that exists, import one with `kiln import`, or name one with --build-context";
+        let remote = self
+            .services
+            .client()
+            .image(reference, platform)
+            .await
+            .map_err(|error| failed(&error, Some(help)))?;
+        let manifest = remote.manifest.digest();
+        let keep = || -> Result<(), Box<dyn std::error::Error>> {
+            let config = store.blobs().put(&remote.config_bytes)?;
+            store.blobs().put(&remote.manifest.bytes)?;
+            let key = key(reference, platform);
+            store.index().set_fact(
+                RESOLVED,
+                key.as_bytes(),
+                manifest.to_string().as_bytes(),
+                Some(&manifest),
+            )?;
+            store.index().set_fact(
+                "resolved-config",
+                key.as_bytes(),
+                config.to_string().as_bytes(),
+                Some(&config),
+            )?;
+            Ok(())
+        };
+        keep().map_err(|error| ResolveError {
+            message: format!("remember {reference}: {error}"),
+            help: None,
+        })?;
+        Ok(image(reference, manifest, remote.config))
+    }
+}
+
+impl ImageResolver for Resolver<'_> {
+    async fn resolve(&self, wanted: Vec<ImageWanted>) -> Vec<Result<ResolvedImage, ResolveError>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in &wanted {
+            found.push(self.one(wanted).await);
+        }
+        found
+    }
+}
+
+fn key(reference: &Reference, platform: &Platform) -> String {
+    format!("{reference} {platform}")
+}
+
+/// What a name was found to mean before, if all that was learnt then is still there.
+fn known(store: &Store, reference: &Reference, platform: &Platform) -> Option<ResolvedImage> {
+    let key = key(reference, platform);
+    let digest = |namespace: &str| -> Option<Digest> {
+        let fact = store.index().fact(namespace, key.as_bytes()).ok()??;
+        std::str::from_utf8(&fact.value).ok()?.parse().ok()
+    };
+    let manifest = digest(RESOLVED)?;
+    store.blobs().contains(&manifest).ok()?.then_some(())?;
+    let config = store.blobs().read(&digest("resolved-config")?).ok()??;
+    Some(image(reference, manifest, serde_json::from_slice(&config).ok()?))
+}
+
+fn image(reference: &Reference, manifest: Digest, config: ImageConfig) -> ResolvedImage {
+    let name = match reference.digest() {
+        Some(_) => reference.to_string(),
+        None => format!("{reference}@{manifest}"),
+    };
+    ResolvedImage { locator: ImageLocator::Registry { reference: reference.clone(), manifest }, name, config }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static), help: Option<&str>) -> ResolveError {
+    ResolveError { message: report::chain(error), help: help.map(str::to_owned) }
+}

@@ -1,0 +1,183 @@
+//! The Dockerfile and the build context, from wherever the user has them.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{Decompressor, Limits, Links, Rooted, ScratchDir, Store, Unpacked};
+use kiln_core::SourceFile;
+
+use crate::error::CommandError;
+use crate::request::{BuildRequest, ContextFrom, DockerfileFrom};
+
+/// A Dockerfile is text that people write.
+const DOCKERFILE_LIMIT: u64 = 64 << 20;
+
+/// A Dockerfile, and what its COPY and ADD read.
+#[derive(Debug)]
+pub struct BuildSource {
+    /// The Dockerfile.
+    pub dockerfile: SourceFile,
+    /// The context's directory.
+    pub directory: PathBuf,
+    /// `.dockerignore` or `<Dockerfile>.dockerignore`, if there is one.
+    pub ignore: Option<SourceFile>,
+    /// What was unpacked for this build alone, kept until it ends.
+    _unpacked: Option<Kept>,
+}
+
+/// What holds a directory that was made for the build.
+#[derive(Debug)]
+#[expect(dead_code, reason = "kept for what dropping them does")]
+enum Kept {
+    Tar(Unpacked),
+    Empty(ScratchDir),
+}
+
+impl BuildSource {
+    /// Reads the Dockerfile and finds the context.
+    ///
+    /// # Errors
+    /// What cannot be read, and what it was taken for.
+    pub fn open(request: &BuildRequest, store: &Store) -> Result<Self, CommandError> {
+        match &request.context {
+            ContextFrom::Directory(path) => Self::of_directory(path, &request.dockerfile),
+            ContextFrom::Stdin => Self::of_stdin(&request.dockerfile, store),
+            ContextFrom::Remote(url) => Err(CommandError::Usage(format!(
+                "`{url}`: remote contexts are not supported yet: clone or download it first"
+            ))),
+        }
+    }
+
+    fn of_directory(path: &Path, dockerfile: &DockerfileFrom) -> Result<Self, CommandError> {
+        let fail =
+            |cause| CommandError::File { verb: "open", what: "build context", path: path.to_owned(), cause };
+        let directory = path.canonicalize().map_err(fail)?;
+        if !directory.is_dir() {
+            return Err(fail(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+        }
+        match dockerfile {
+            DockerfileFrom::Stdin => {
+                let dockerfile =
+                    SourceFile::new("Dockerfile", text(&mut std::io::stdin().lock(), Path::new("-"))?);
+                let ignore = ignore_file(&directory, None)?;
+                Ok(Self { dockerfile, directory, ignore, _unpacked: None })
+            }
+            DockerfileFrom::Context => {
+                let mut file = directory.join("Dockerfile");
+                // buildx falls back to this spelling.
+                if !file.exists() && directory.join("dockerfile").exists() {
+                    file = directory.join("dockerfile");
+                }
+                Self::of_file(&file, directory)
+            }
+            DockerfileFrom::Path(typed) => Self::of_file(Path::new(typed), directory),
+        }
+    }
+
+    fn of_file(file: &Path, directory: PathBuf) -> Result<Self, CommandError> {
+        let fail =
+            |cause| CommandError::File { verb: "read", what: "Dockerfile", path: file.to_owned(), cause };
+        let name = file.strip_prefix(&directory).unwrap_or(file).display().to_string();
+        let dockerfile = SourceFile::new(name, text(&mut File::open(file).map_err(fail)?, file)?);
+        let ignore = ignore_file(&directory, Some(file))?;
+        Ok(Self { dockerfile, directory, ignore, _unpacked: None })
+    }
+
+    /// A tar, compressed or not, is the context; anything else is a Dockerfile without a context.
+    fn of_stdin(dockerfile: &DockerfileFrom, store: &Store) -> Result<Self, CommandError> {
+        let mut input = BufReader::with_capacity(1 << 16, std::io::stdin());
+        let mut head = Vec::new();
+        input.by_ref().take(512).read_to_end(&mut head).map_err(CommandError::Input)?;
+        let is_archive = is_archive(&head);
+        let mut input = std::io::Cursor::new(head).chain(input);
+        if !is_archive {
+            let dockerfile = SourceFile::new("Dockerfile", text(&mut input, Path::new("-"))?);
+            let scratch = store.scratch_dir()?;
+            let directory = scratch.path().to_owned();
+            return Ok(Self { dockerfile, directory, ignore: None, _unpacked: Some(Kept::Empty(scratch)) });
+        }
+        let tar = Decompressor::detect(input).map_err(CommandError::Input)?;
+        let unpacked = store.layers().unpack(tar, Limits::default())?;
+        let directory = unpacked.tree().to_owned();
+        let name = match dockerfile {
+            DockerfileFrom::Path(typed) => typed.trim_start_matches('/').to_owned(),
+            DockerfileFrom::Context | DockerfileFrom::Stdin => "Dockerfile".to_owned(),
+        };
+        let fail = |cause| CommandError::File {
+            verb: "read",
+            what: "Dockerfile of the archive",
+            path: name.clone().into(),
+            cause,
+        };
+        // The archive is a stranger's: its links lead nowhere but into itself.
+        let open = |name: &str| Rooted::open(&directory)?.file(Path::new(name), Links::Followed);
+        let dockerfile = SourceFile::new(&*name, text(&mut open(&name).map_err(fail)?, Path::new(&name))?);
+        let mut ignore = None;
+        for candidate in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
+            if let Ok(mut file) = open(&candidate) {
+                ignore = Some(SourceFile::new(&*candidate, text(&mut file, Path::new(&candidate))?));
+                break;
+            }
+        }
+        Ok(Self { dockerfile, directory: directory.clone(), ignore, _unpacked: Some(Kept::Tar(unpacked)) })
+    }
+}
+
+/// `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub fn ignore_file(directory: &Path, dockerfile: Option<&Path>) -> Result<Option<SourceFile>, CommandError> {
+    let beside = dockerfile.map(|file| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
+        let fail =
+            |cause| CommandError::File { verb: "read", what: "ignore file", path: path.clone(), cause };
+        match File::open(&path) {
+            Ok(mut file) => {
+                let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+                return Ok(Some(SourceFile::new(name, text(&mut file, &path)?)));
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(fail(cause)),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `head`, the first 512 bytes, begins a tar, plain or compressed.
+fn is_archive(head: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    MAGIC.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
+}
+
+fn text(from: &mut dyn Read, path: &Path) -> Result<String, CommandError> {
+    let fail = |cause| CommandError::File { verb: "read", what: "text file", path: path.to_owned(), cause };
+    let mut bytes = Vec::new();
+    from.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > DOCKERFILE_LIMIT {
+        return Err(fail(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 64 MiB")));
+    }
+    // Bytes that are not UTF-8 can only stand in comments and strings: the rest of the file is still meant.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_told_from_dockerfiles() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(is_archive(&tar));
+        assert!(is_archive(b"\x1f\x8b\x08"));
+        assert!(!is_archive(b"FROM busybox\n"));
+        assert!(!is_archive(b""));
+    }
+}

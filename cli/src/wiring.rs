@@ -1,0 +1,126 @@
+//! Where the crates are joined: the store, the isolation, the registry client that every command works with.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use kiln_cache::{OverlayXattrs, Store, StoreOptions};
+use kiln_executor::isolation::{Isolation, IsolationError, IsolationRequest, Rung, enter};
+use kiln_executor::launcher::Launcher;
+use kiln_registry::{Client, ClientOptions, Credentials, ProxyOptions, Secret};
+use tokio::runtime::Runtime;
+
+use crate::args::Cli;
+use crate::environment::{Environment, boot_id, now};
+use crate::error::CommandError;
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct Services {
+    /// The process around kiln.
+    pub environment: Environment,
+    /// The store.
+    pub store: Store,
+    /// How steps are shut in, or why they cannot be: only commands that run something mind.
+    pub isolation: Result<Isolation, IsolationError>,
+    client: OnceLock<Client>,
+    runtime: OnceLock<Runtime>,
+}
+
+impl Services {
+    /// Enters the isolation and opens the store. No thread may run yet.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn open(cli: &Cli, environment: Environment) -> Result<Self, CommandError> {
+        let wanted = match cli.isolation.as_str() {
+            "auto" | "" | "default" => None,
+            name => Some(
+                [Rung::Root, Rung::SubordinateIds, Rung::SingleId, Rung::Chroot]
+                    .into_iter()
+                    .find(|rung| rung.as_str() == name)
+                    .ok_or_else(|| {
+                        CommandError::Usage(format!(
+                            "unknown --isolation `{name}`: expected auto, root, rootless, single-id or chroot"
+                        ))
+                    })?,
+            ),
+        };
+        let root = environment.store_root(cli.root.as_deref());
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let isolation =
+            enter(&IsolationRequest { wanted, login: environment.get("USER").map(str::to_owned) });
+        let in_namespace = match &isolation {
+            Ok(isolation) => isolation.user_xattrs,
+            Err(_) => environment.uid != 0,
+        };
+        let xattrs = if in_namespace { OverlayXattrs::User } else { OverlayXattrs::Trusted };
+        let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+        Ok(Self { environment, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
+    }
+
+    /// Starts sandboxes.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub fn launcher(&self) -> Result<&Launcher, CommandError> {
+        match &self.isolation {
+            Ok(isolation) => Ok(&isolation.launcher),
+            Err(error) => Err(CommandError::NoIsolation(error.to_string())),
+        }
+    }
+
+    /// The registry client, made when first needed: reading the machine's certificates takes longer than an unchanged build.
+    pub fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(client_options(&self.environment)))
+    }
+
+    /// The runtime for what waits.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn runtime(&self) -> Result<&Runtime, CommandError> {
+        if self.runtime.get().is_none() {
+            // Two callers at once would only make one in vain.
+            let _ = self.runtime.set(runtime()?);
+        }
+        self.runtime.get().ok_or_else(|| CommandError::Usage("the runtime is gone".to_owned()))
+    }
+}
+
+/// A runtime for what waits.
+///
+/// # Errors
+/// If threads cannot be started.
+pub fn runtime() -> Result<Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| CommandError::System { what: "start the worker threads", cause })
+}
+
+/// Credentials, proxies and certificates from where Docker and podman have them.
+pub fn client_options(environment: &Environment) -> ClientOptions {
+    let mut files: Vec<PathBuf> = vec![environment.docker_config_dir().join("config.json")];
+    if let Some(file) = environment.get("REGISTRY_AUTH_FILE") {
+        files.push(file.into());
+    }
+    if let Some(run) = environment.get("XDG_RUNTIME_DIR") {
+        files.push(PathBuf::from(run).join("containers/auth.json"));
+    }
+    let proxy = |upper: &str, lower: &str| environment.get(upper).or(environment.get(lower)).map(Secret::new);
+    ClientOptions {
+        credentials: Credentials::from_files(files),
+        ca_files: environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect(),
+        proxy: ProxyOptions {
+            http: proxy("HTTP_PROXY", "http_proxy"),
+            https: proxy("HTTPS_PROXY", "https_proxy"),
+            all: proxy("ALL_PROXY", "all_proxy"),
+            none_for: environment
+                .get("NO_PROXY")
+                .or(environment.get("no_proxy"))
+                .unwrap_or_default()
+                .to_owned(),
+        },
+        ..ClientOptions::default()
+    }
+}

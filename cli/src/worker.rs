@@ -1,0 +1,120 @@
+//! The solver's worker: what was made is looked up in the store, what was not is performed by the executor.
+
+use std::sync::Arc;
+
+use kiln_cache::{FileLock, Store};
+use kiln_core::{ContentHash, Op, Snapshot, Source, StepId, Vertex};
+use kiln_executor::{Executor, ExecutorError, Value};
+use kiln_solver::{CacheKey, Definition, Worker};
+
+/// Joins the store and the executor for one build.
+#[derive(Clone)]
+pub struct BuildWorker {
+    store: Store,
+    executor: Arc<Executor>,
+}
+
+/// Why a step failed. Cheap to clone: every step that waits for it gets it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WorkError {
+    /// The step itself.
+    #[error(transparent)]
+    Executor(#[from] Arc<ExecutorError>),
+    /// The store's index.
+    #[error(transparent)]
+    Index(#[from] Arc<kiln_cache::IndexError>),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] Arc<kiln_cache::StoreError>),
+    /// The thread that did the work panicked: a bug of kiln.
+    #[error("kiln failed unexpectedly; please report this")]
+    Panic,
+}
+
+impl BuildWorker {
+    /// A worker for one build.
+    pub fn new(store: Store, executor: Executor) -> Self {
+        Self { store, executor: Arc::new(executor) }
+    }
+
+    /// Runs what blocks on a thread that may.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, WorkError> + Send + 'static,
+    ) -> Result<T, WorkError> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || work(&this)).await.map_err(|_| WorkError::Panic)?
+    }
+}
+
+/// An op's base: what its layer is laid on.
+fn base(op: &Op, inputs: &[Value]) -> Snapshot {
+    match (op, inputs.first()) {
+        (Op::Exec(_) | Op::File(_), Some(Value::Snapshot(base))) => base.clone(),
+        _ => Snapshot::scratch(),
+    }
+}
+
+impl Worker for BuildWorker {
+    type Output = Value;
+    type Error = WorkError;
+    type Claim = FileLock;
+
+    async fn lock(&self, _step: StepId, source: &Vertex) -> Result<ContentHash, WorkError> {
+        let Op::Source(source) = &source.op else { return Ok(ContentHash::of(b"")) };
+        let lock = self.executor.lock(source).await.map_err(Arc::new)?;
+        // What the op itself pins needs no further pin.
+        Ok(lock.unwrap_or_else(|| ContentHash::of(b"")))
+    }
+
+    async fn asked(&self, definition: &Definition) -> Result<Option<Value>, WorkError> {
+        // One row of a database that is in memory: not worth a thread.
+        let known = self.store.index().asked(&definition.0).map_err(Arc::new)?;
+        Ok(known.map(Value::Snapshot))
+    }
+
+    async fn made(&self, key: &CacheKey, op: &Op, inputs: &[Value]) -> Result<Option<Value>, WorkError> {
+        // A context is walked once a build, and only its layers are remembered.
+        if matches!(op, Op::Source(Source::Local(_))) {
+            return Ok(None);
+        }
+        let added = self.store.index().made(&key.0).map_err(Arc::new)?;
+        Ok(added.map(|added| {
+            let mut whole = base(op, inputs);
+            whole.layers.extend(added);
+            Value::Snapshot(whole)
+        }))
+    }
+
+    async fn content(&self, op: &Op, index: usize, input: &Value) -> Result<ContentHash, WorkError> {
+        let (op, input) = (op.clone(), input.clone());
+        self.blocking(move |this| Ok(this.executor.content(&op, index, &input).map_err(Arc::new)?)).await
+    }
+
+    async fn claim(&self, key: &CacheKey) -> Result<FileLock, WorkError> {
+        let name = format!("key-{}", key.0.hex());
+        self.blocking(move |this| Ok(this.store.lock(&name).map_err(Arc::new)?)).await
+    }
+
+    async fn run(&self, step: StepId, vertex: &Vertex, inputs: &[Value]) -> Result<Value, WorkError> {
+        Ok(self.executor.run(step, &vertex.op, inputs).await.map_err(Arc::new)?)
+    }
+
+    async fn remember(
+        &self,
+        definition: &Definition,
+        key: &CacheKey,
+        op: &Op,
+        inputs: &[Value],
+        output: &Value,
+    ) -> Result<(), WorkError> {
+        let Value::Snapshot(whole) = output else { return Ok(()) };
+        let (definition, key, whole) = (definition.0, key.0, whole.clone());
+        let below = base(op, inputs).layers.len();
+        self.blocking(move |this| {
+            let added = whole.layers.get(below..).unwrap_or_default();
+            Ok(this.store.index().remember(Some(&definition), &key, added, &whole).map_err(Arc::new)?)
+        })
+        .await
+    }
+}
