@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kiln_cache::{Store, Timestamp};
+use kiln_cache::{ScratchDir, Store, Timestamp};
 use kiln_core::{
     ContentHash, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress, Snapshot,
     Source, StableHash as _, StableHasher, StepId,
@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     contexts: Mutex<HashMap<ContentHash, Arc<ContextTree>>>,
     downloads: Mutex<HashMap<String, Download>>,
     commits: Mutex<HashMap<ContentHash, String>>,
+    /// The lowest layer of the roots of RUN steps.
+    pub(crate) mount_points: OnceLock<ScratchDir>,
 }
 
 impl Executor {
@@ -90,6 +92,7 @@ impl Executor {
             contexts: Mutex::default(),
             downloads: Mutex::default(),
             commits: Mutex::default(),
+            mount_points: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }

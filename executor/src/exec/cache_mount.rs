@@ -133,7 +133,7 @@ pub(super) fn make(directory: &Path) -> Result<(), ExecutorError> {
     Ok(std::fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(&failed)?)
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
     let path = PathBuf::from(path);
     move |cause| StoreError::Io { action: "make", path: path.clone(), cause }
 }
