@@ -1,7 +1,7 @@
 //! Checks: what works but will surprise someone. One file a rule; messages are BuildKit's, to the letter.
 //!
 //! A rule is a function of what it needs and knows nothing of `# check=`: [`Checks::keep`] drops what the file, or a comment above
-//! an instruction, does not want to hear. [`file`] has the rules that look at the text alone; [`stage`] those that hold for the
+//! an instruction, does not want to hear. [`file()`] has the rules that look at the text alone; `stage` those that hold for the
 //! stages a build performs, with what the stage has learnt so far.
 
 pub(crate) mod consistent_instruction_casing;

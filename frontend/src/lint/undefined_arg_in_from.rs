@@ -1,7 +1,7 @@
 //! `UndefinedArgInFrom`: FROM uses a variable that no ARG before it declares.
 
 use super::Rule;
-use crate::syntax::suggest;
+use crate::spelling;
 use kiln_core::{Diagnostic, Span};
 
 /// The rule.
@@ -14,6 +14,6 @@ pub(crate) const RULE: Rule = Rule {
 
 /// The finding for `name`, used at `span`, when only `known` are declared.
 pub(crate) fn finding<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, span: Span) -> Diagnostic {
-    let nearest = suggest::nearest(name, known).map(|near| format!(" (did you mean {near}?)"));
+    let nearest = spelling::nearest(name, known).map(|near| format!(" (did you mean {near}?)"));
     RULE.finding(format!("FROM argument '{name}' is not declared{}", nearest.unwrap_or_default()), span)
 }

@@ -1,7 +1,7 @@
 //! `UndefinedVar`: a variable is used that nothing defines.
 
 use super::Rule;
-use crate::syntax::suggest;
+use crate::spelling;
 use kiln_core::{Diagnostic, Span};
 
 /// The rule.
@@ -14,6 +14,6 @@ pub(crate) const RULE: Rule = Rule {
 
 /// The finding for `name`, used at `span`, when only `known` are defined.
 pub(crate) fn finding<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, span: Span) -> Diagnostic {
-    let nearest = suggest::nearest(name, known).map(|near| format!(" (did you mean ${near}?)"));
+    let nearest = spelling::nearest(name, known).map(|near| format!(" (did you mean ${near}?)"));
     RULE.finding(format!("Usage of undefined variable '${name}'{}", nearest.unwrap_or_default()), span)
 }
