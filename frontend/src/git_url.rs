@@ -58,6 +58,14 @@ impl GitUrl {
 /// # Errors
 /// If it is one, and its query makes no sense.
 pub fn parse(text: &str) -> Result<Option<GitUrl>, String> {
+    parse_known(text, false)
+}
+
+/// The same; if the text is `known` to mean a repository (`--keep-git-dir` says so), any HTTP URL is one.
+///
+/// # Errors
+/// If it is one, and its query makes no sense.
+pub fn parse_known(text: &str, known: bool) -> Result<Option<GitUrl>, String> {
     if text.starts_with("./") || text.starts_with("../") {
         return Ok(None);
     }
@@ -73,7 +81,7 @@ pub fn parse(text: &str) -> Result<Option<GitUrl>, String> {
             "http" | "https" => {
                 let place = rest.split(['?', '#']).next().unwrap_or_default();
                 let path = place.find('/').map_or("", |at| &place[at..]);
-                percent_decoded(path).is_some_and(|path| path.ends_with(".git"))
+                known || percent_decoded(path).is_some_and(|path| path.ends_with(".git"))
             }
             "git" | "ssh" => true,
             _ => false,
@@ -183,6 +191,18 @@ fn values(query: &str) -> Result<BTreeMap<String, String>, String> {
         }
     }
     Ok(values)
+}
+
+/// The name of the file that an URL gives: the last part of its path.
+pub(crate) fn file_name(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let place = rest.find('/').map_or("", |at| &rest[at..]);
+    let decoded = percent_decoded(place).unwrap_or_else(|| place.to_owned());
+    match path::base(&path::clean(&decoded)) {
+        "." | "/" | "" => "__unnamed__".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// The text with `%41` as `A`; `None` if an escape is malformed or the result is no text.

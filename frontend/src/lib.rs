@@ -10,6 +10,7 @@ pub mod call;
 mod dump;
 pub mod expand;
 pub mod git_url;
+mod graph_text;
 pub mod lint;
 mod lower;
 mod options;
@@ -19,8 +20,9 @@ mod spelling;
 mod syntax;
 
 pub use dump::dump;
+pub use graph_text::{GraphFormat, show_graph};
 pub use lower::{Lowered, lower};
 pub use options::{LayoutName, MAIN_CONTEXT, NamedContext, NoCache, Options};
-pub use plan::{ImageName, StageGraph, plan};
+pub use plan::{EpochSource, ImageName, StageGraph, plan};
 pub use resolve::{Bases, ImageResolver, ImageWanted, ResolveError, ResolvedImage, resolve};
 pub use syntax::{Parsed, parse, parse_trigger};

@@ -8,7 +8,7 @@ use kiln_core::{Diagnostic, Diagnostics, ImageConfig, ImageLocator, Platform, So
 
 use crate::ast::Command;
 use crate::options::NamedContext;
-use crate::plan::{Base, ImageName, Stage, StageGraph, StageId, Step, Trigger, needed};
+use crate::plan::{Base, ImageName, Stage, StageGraph, StageId, Step, needed};
 use crate::spelling;
 
 /// Whoever can find images: the local store, registries, layouts.
@@ -130,7 +130,7 @@ async fn find_images(
         let key = (name.clone(), platform.clone());
         if !bases.by_name.contains_key(&key) && !asked.contains_key(&key) {
             asked.insert(key, wanted.len());
-            wanted.push(ImageWanted { name, platform, span: stage.place });
+            wanted.push(ImageWanted { name, platform, span: stage.base_place });
         }
     }
     if wanted.is_empty() {
@@ -218,9 +218,7 @@ fn parse_trigger(text: &str, from: Span) -> Result<Step, Diagnostic> {
     }
     let mut instructions = parsed.dockerfile.instructions.into_iter();
     match (instructions.next(), instructions.next()) {
-        (Some(instruction), None) => {
-            Ok(Step { instruction, trigger: Some(Trigger { file, from }), sources: Vec::new() })
-        }
+        (Some(instruction), None) => Ok(Step { instruction, trigger: Some(from), sources: Vec::new() }),
         _ => Err(Diagnostic::error("onbuild trigger should be a single expression", from)),
     }
 }

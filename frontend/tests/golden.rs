@@ -1,5 +1,7 @@
 //! BuildKit's recorded results: the configuration and the history that lowering alone decides.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 mod world;
 
 use std::collections::BTreeMap;
@@ -101,7 +103,7 @@ fn run(file: &Value, case: &Value) -> Got {
         options.contexts.insert(name.clone(), NamedContext::Image(images.add(base, config)));
     }
     for (name, id) in text_map(&settings["parents"]) {
-        let reference = images.add(&format!("parent{}", images.len()), parent_image(cases, &id));
+        let reference = images.add(&format!("parent{}", options.contexts.len()), parent_image(cases, &id));
         options.contexts.insert(name, NamedContext::Image(reference));
     }
     let ignores = [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];

@@ -4,12 +4,14 @@
 //! a variable would otherwise fill any memory.
 
 mod glob;
+mod line;
 mod substitute;
 mod words;
 
 use std::collections::BTreeMap;
 
 use crate::syntax::go;
+pub use line::expansion_json;
 use substitute::Expansion;
 
 /// Deepest nesting of `${…}`.

@@ -25,6 +25,7 @@ impl Lowering<'_> {
             }
             Base::Stage(id) => {
                 let mut state = self.states.get(*id)?.clone()?;
+                state.root = self.mountable(state.root, "/").0;
                 // Triggers are for whoever stands on the stage, not for the one after.
                 state.image.config.on_build.clear();
                 state.checks = StageChecks::on_stage(&state.checks);
@@ -42,8 +43,9 @@ impl Lowering<'_> {
                 }
                 other => {
                     let root = self.context(key, other);
-                    // A step cannot stand on what is not a snapshot.
-                    let root = if stage.source_only { root } else { self.mountable(root, "/").0 };
+                    // Files may be copied from a context as it is; to stand on, it has to be a snapshot.
+                    let only_read = stage.source_only || *whole;
+                    let root = if only_read { root } else { self.mountable(root, "/").0 };
                     Some(State::new(root, platform.clone(), empty_image(&platform)))
                 }
             },
@@ -60,7 +62,7 @@ impl Lowering<'_> {
         let name = image_name(stage)?;
         let Some((index, image)) = self.bases.image(&name, platform) else {
             let message = format!("{name}: the image was not resolved");
-            self.errors.push(Diagnostic::error(message, stage.place));
+            self.errors.push(Diagnostic::error(message, stage.base_place));
             return None;
         };
         let prefix = self.plan.options.several_platforms.then(|| platform.to_string());

@@ -72,7 +72,7 @@ impl Lowering<'_> {
             _ => (None, Some(MAIN_CONTEXT.to_owned())),
         };
         let request = self.request(&copy.files, None, copy.parents, step, state)?;
-        self.files(Request { origin, ignored_by, ..request }, step, state, context)
+        self.files(&Request { origin, ignored_by, ..request }, step, state, context)
     }
 
     pub(super) fn add(
@@ -84,7 +84,7 @@ impl Lowering<'_> {
     ) -> Outcome<()> {
         let request = self.request(&add.files, Some(add), false, step, state)?;
         let ignored_by = Some(MAIN_CONTEXT.to_owned());
-        self.files(Request { ignored_by, ..request }, step, state, context)
+        self.files(&Request { ignored_by, ..request }, step, state, context)
     }
 
     fn not_before(&self, copy: &ast::Copy, step: &Step, context: &Context<'_>) -> Diagnostic {
@@ -127,7 +127,7 @@ impl Lowering<'_> {
 
     fn files(
         &mut self,
-        request: Request<'_>,
+        request: &Request<'_>,
         step: &Step,
         state: &mut State,
         context: &mut Context<'_>,
@@ -147,7 +147,7 @@ impl Lowering<'_> {
             }
         }
         let written = self.expand(&request.files.destination, step, state)?;
-        self.check_checksum(&request, &sources, step)?;
+        self.check_checksum(request, &sources, step)?;
 
         let name = self.step_name(step, state, context);
         let template = Copy {
@@ -163,7 +163,7 @@ impl Lowering<'_> {
         let mut parts = Parts { inputs: vec![root], copies: Vec::new(), template };
         for (source, place) in &sources {
             let about = self.about(name.clone(), step, context);
-            self.source(&request, source, *place, about, &mut parts)?;
+            self.source(request, source, *place, about, &mut parts)?;
         }
         for file in &inline {
             parts.push(CopySource::Inline(file.clone()), Unpack::Never);
@@ -172,7 +172,7 @@ impl Lowering<'_> {
         let actions = parts.copies.into_iter().map(FileAction::Copy).collect();
         let about = self.about(name, step, context);
         state.root = self.builder.add(Op::File(FileEdit { actions, link }), parts.inputs, about);
-        let history = history(&request, &sources, &inline, &written);
+        let history = history(request, &sources, &inline, &written);
         self.commit(state, history, false);
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Lowering<'_> {
         parts: &mut Parts,
     ) -> Outcome<()> {
         let error = |message: String| Diagnostic::error(message, place);
-        if let Some(git) = git_url::parse(source).map_err(&error)?
+        if let Some(git) = git_url::parse_known(source, known_git(request)).map_err(&error)?
             && !git.local_form
         {
             let Some(add) = request.add else {
@@ -218,7 +218,7 @@ impl Lowering<'_> {
                 Some(text) => Some(text.parse().map_err(|cause| error(format!("{cause}")))?),
                 None => None,
             };
-            let filename = url_filename(source);
+            let filename = git_url::file_name(source);
             let http =
                 HttpSource { url: source.to_owned(), checksum, filename: filename.clone(), mode: 0o600 };
             let node = self.builder.add(Op::Source(Source::Http(http)), Vec::new(), about);
@@ -256,7 +256,7 @@ impl Lowering<'_> {
         let [(source, _)] = sources else {
             return Err(Diagnostic::error("checksum can't be specified for multiple sources", place));
         };
-        let is_git = matches!(git_url::parse(source), Ok(Some(_)));
+        let is_git = matches!(git_url::parse_known(source, known_git(request)), Ok(Some(_)));
         if is_git || is_http(source) {
             Ok(())
         } else {
@@ -313,20 +313,12 @@ fn parents_path(source: &str) -> (String, bool) {
 }
 
 fn is_http(source: &str) -> bool {
-    (source.starts_with("http://") || source.starts_with("https://"))
-        && !matches!(git_url::parse(source), Ok(Some(_)))
+    source.starts_with("http://") || source.starts_with("https://")
 }
 
-/// The name of the file that an URL gives: the last part of its path.
-fn url_filename(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let path = rest.find('/').map_or("", |at| &rest[at..]);
-    let decoded = git_url::percent_decoded(path).unwrap_or_else(|| path.to_owned());
-    match path::base(&path::clean(&decoded)) {
-        "." | "/" | "" => "__unnamed__".to_owned(),
-        name => name.to_owned(),
-    }
+/// `--keep-git-dir` says that the source is a repository, whatever its name.
+fn known_git(request: &Request<'_>) -> bool {
+    request.add.is_some_and(|add| add.keep_git_dir.is_some())
 }
 
 /// The checkout of an ADD: the URL's own settings and the flags must not contradict each other.

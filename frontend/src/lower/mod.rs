@@ -187,31 +187,29 @@ impl<'a> Lowering<'a> {
         let findings = state.checks.instruction(&step.instruction);
         self.warnings.extend(findings.into_iter().map(|f| Diagnostic { span: step.place(f.span), ..f }));
         match &step.instruction.command {
-            Command::Run(run) => self.run(run, step, state, context),
-            Command::Copy(copy) => self.copy(copy, step, state, context),
-            Command::Add(add) => self.add(add, step, state, context),
-            Command::Workdir(path) => self.workdir(path, step, state, context),
-            Command::Arg(names) => self.arg(names, step, state),
-            Command::Env(pairs) => self.env(pairs, step, state),
-            Command::Label(pairs) => self.label(pairs, step, state),
-            Command::Expose(ports) => self.expose(ports, step, state),
-            Command::User(user) => self.user(user, step, state),
-            Command::Volume(paths) => self.volume(paths, step, state),
-            Command::Stopsignal(signal) => self.stopsignal(signal, step, state),
-            Command::Cmd(command) => Ok(self.cmd(command, state, context)),
-            Command::Entrypoint(command) => Ok(self.entrypoint(command, state, context)),
-            Command::Healthcheck(check) => Ok(self.healthcheck(check, state)),
-            Command::Shell(words) => Ok(self.shell(words, state)),
-            Command::Maintainer(name) => Ok(self.maintainer(name, state)),
-            Command::Onbuild(onbuild) => {
-                state.image.config.on_build.push(onbuild.expression.clone());
-                Ok(())
-            }
+            Command::Run(run) => self.run(run, step, state, context)?,
+            Command::Copy(copy) => self.copy(copy, step, state, context)?,
+            Command::Add(add) => self.add(add, step, state, context)?,
+            Command::Workdir(path) => self.workdir(path, step, state, context)?,
+            Command::Arg(names) => self.arg(names, step, state)?,
+            Command::Env(pairs) => self.env(pairs, step, state)?,
+            Command::Label(pairs) => self.label(pairs, step, state)?,
+            Command::Expose(ports) => self.expose(ports, step, state)?,
+            Command::User(user) => self.user(user, step, state)?,
+            Command::Volume(paths) => self.volume(paths, step, state)?,
+            Command::Stopsignal(signal) => self.stopsignal(signal, step, state)?,
+            Command::Cmd(command) => self.cmd(command, state, context),
+            Command::Entrypoint(command) => self.entrypoint(command, state, context),
+            Command::Healthcheck(check) => self.healthcheck(check, state),
+            Command::Shell(words) => self.shell(words, state),
+            Command::Maintainer(name) => self.maintainer(name, state),
+            Command::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.expression.clone()),
             Command::From(_) | Command::Invalid => {
                 let message = format!("{} cannot be built", step.instruction.keyword.value);
-                Err(Diagnostic::error(message, step.place(step.instruction.span)))
+                return Err(Diagnostic::error(message, step.place(step.instruction.span)));
             }
         }
+        Ok(())
     }
 
     fn commit(&self, state: &mut State, created_by: String, empty_layer: bool) {
@@ -237,10 +235,7 @@ impl<'a> Lowering<'a> {
             if args::SBOM_ARGS.contains(&name.as_str()) {
                 continue;
             }
-            let span = match &step.trigger {
-                Some(trigger) => trigger.from,
-                None => self.place_of_variable(name, word.span),
-            };
+            let span = step.trigger.unwrap_or_else(|| self.place_of_variable(name, word.span));
             self.warnings.push(undefined_var::finding(name, state.env.names(), span));
         }
     }

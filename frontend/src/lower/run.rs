@@ -1,5 +1,7 @@
 //! RUN.
 
+use std::collections::BTreeMap;
+
 use kiln_core::{Diagnostic, Exec, InlineFile, NetworkMode, Op, SecurityMode};
 
 use super::mounts::Mounts;
@@ -55,7 +57,7 @@ impl Lowering<'_> {
         let exec = Exec {
             args: script.args,
             env,
-            proxy_env: proxies(options.build_args.iter()),
+            proxy_env: proxies(&options.build_args),
             cwd: state.dir().to_owned(),
             user: state.image.config.user.clone(),
             mounts,
@@ -67,8 +69,7 @@ impl Lowering<'_> {
             devices: options.devices.iter().cloned().chain(own).collect(),
             platform: state.platform.clone(),
         };
-        let root = self.mountable(state.root, "/").0;
-        let inputs = std::iter::once(root).chain(inputs).collect();
+        let inputs = std::iter::once(state.root).chain(inputs).collect();
         let about = self.about(name, step, context);
         state.root = self.builder.add(Op::Exec(exec), inputs, about);
         self.commit(state, history, false);
@@ -131,10 +132,10 @@ fn reassembled(text: &str, instruction: &Instruction) -> String {
 
 /// The predefined proxy variables among the build arguments, each in capitals and small; of both spellings the small one
 /// counts.
-fn proxies<'a>(build_args: impl Iterator<Item = (&'a String, &'a String)> + Clone) -> Vec<(String, String)> {
+fn proxies(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"] {
-        let given = build_args.clone().filter(|(given, _)| given.eq_ignore_ascii_case(name)).last();
+        let given = build_args.iter().rfind(|(given, _)| given.eq_ignore_ascii_case(name));
         if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
             variables.push((name.to_uppercase(), value.clone()));
             variables.push((name.to_owned(), value.clone()));
@@ -145,8 +146,6 @@ fn proxies<'a>(build_args: impl Iterator<Item = (&'a String, &'a String)> + Clon
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let set = proxies(given.iter());
+        let set = proxies(&given);
         let small: Vec<_> = set.iter().filter(|(name, _)| name.chars().all(|c| !c.is_uppercase())).collect();
         assert_eq!(
             small,

@@ -2,6 +2,7 @@
 
 mod args;
 mod environment;
+mod epoch;
 mod names;
 mod needed;
 mod stage;
@@ -12,10 +13,11 @@ use kiln_core::{Diagnostic, Diagnostics, Platform, Severity, SourceFile, Span};
 
 pub(crate) use args::GlobalArgs;
 pub(crate) use environment::Environment;
+pub use epoch::EpochSource;
 pub(crate) use names::Names;
 pub(crate) use needed::{check_circles, needed};
 pub use stage::ImageName;
-pub(crate) use stage::{Base, Stage, StageId, Step, Trigger};
+pub(crate) use stage::{Base, Stage, StageId, Step};
 
 use crate::ast::{Command, Dockerfile, From, StageText, Word};
 use crate::expand::{Expanded, Rules, Variables};
@@ -42,12 +44,37 @@ pub struct StageGraph {
     /// Findings that did not stop the plan.
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) epoch: Option<i64>,
+    epoch_source: Option<EpochSource>,
 }
 
 impl StageGraph {
     /// The findings that did not stop the plan; [`lower`](crate::lower) repeats them.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// What tells the time of the build, if `SOURCE_DATE_EPOCH` names something: to be found out before lowering, and told to
+    /// [`set_epoch`](Self::set_epoch).
+    pub fn epoch_source(&self) -> Option<&EpochSource> {
+        self.epoch_source.as_ref()
+    }
+
+    /// Sets the time of the build, in seconds since 1970. Stages that declare `SOURCE_DATE_EPOCH` see it as a number.
+    pub fn set_epoch(&mut self, epoch: Option<i64>) {
+        self.epoch = epoch;
+        let build_args = &mut self.options.build_args;
+        match epoch.map(|seconds| seconds.to_string()) {
+            Some(text) => {
+                if self.args.values.get(epoch::NAME).is_some() {
+                    self.args.values.set(epoch::NAME, &text);
+                }
+                build_args.entry(epoch::NAME.to_owned()).and_modify(|value| *value = text);
+            }
+            None => {
+                self.args.values.remove(epoch::NAME);
+                build_args.remove(epoch::NAME);
+            }
+        }
     }
 
     /// The names of the stages that the build performs, in the order of the text; those without a name by their number.
@@ -77,13 +104,16 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<StageGraph, Diagnost
     let target_name = options.target.as_deref().or(last_name);
     let predefined = args::predefined(options, target_name);
     let mut warnings = default_bases(file, &texts, &predefined);
-    let mut args = args::evaluate(file.head(), predefined, &options.build_args, escape, &mut errors);
-    let epoch = epoch(options, &mut args);
+    let args = args::evaluate(file.head(), predefined, &options.build_args, escape, &mut errors);
     if !errors.is_empty() {
         return Err(failed(errors));
     }
 
     let mut names = Names::new(options, escape);
+    let (epoch, epoch_source) = match epoch::epoch(options, &args, &names, &texts, escape) {
+        Ok(epoch) => epoch,
+        Err(error) => return Err(failed(vec![error])),
+    };
     let mut stages = Vec::new();
     for text in &texts {
         match stage(text, stages.len(), &names, &args, options, escape, &mut warnings) {
@@ -107,6 +137,7 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<StageGraph, Diagnost
     if !errors.is_empty() {
         return Err(failed(errors));
     }
+    check_circles(&stages).map_err(|error| failed(vec![error]))?;
     // The reference counts what mounts read from as stages, be it nothing.
     let mounts = |step: &Step| match &step.instruction.command {
         Command::Run(run) => !run.mounts.is_empty(),
@@ -115,10 +146,9 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<StageGraph, Diagnost
     if stages.len() == 1 && !stages[0].steps.iter().any(mounts) {
         stages[0].label.clear();
     }
-    check_circles(&stages).map_err(|error| failed(vec![error]))?;
     let needed = needed(&stages, target, options.all_stages);
     warnings.extend(unused_build_args(file, options));
-    Ok(StageGraph {
+    let mut plan = StageGraph {
         file: file.file.clone(),
         escape,
         options: options.clone(),
@@ -128,8 +158,13 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<StageGraph, Diagnost
         target,
         needed,
         warnings,
-        epoch,
-    })
+        epoch: None,
+        epoch_source,
+    };
+    if plan.epoch_source.is_none() {
+        plan.set_epoch(epoch);
+    }
+    Ok(plan)
 }
 
 fn from_of<'a>(text: &StageText<'a>) -> Option<&'a From> {
@@ -210,6 +245,7 @@ fn stage(
         name: name.map(str::to_owned),
         label: name.map_or_else(|| format!("stage-{number}"), str::to_owned),
         place,
+        base_place: from.image.span,
         base,
         platform,
         steps: steps.collect(),
@@ -280,20 +316,6 @@ fn default_bases(file: &Dockerfile, texts: &[StageText<'_>], predefined: &Enviro
         }
     }
     warnings
-}
-
-/// `SOURCE_DATE_EPOCH`: the build argument before a global ARG before the environment. Only numbers are known here.
-fn epoch(options: &Options, args: &mut GlobalArgs) -> Option<i64> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let written = match options.build_args.get(NAME) {
-        Some(value) => Some(value.as_str()),
-        None => args.values.get(NAME).filter(|value| !value.is_empty()),
-    };
-    match written {
-        Some("") => None,
-        Some(text) => text.parse().ok().or(options.epoch),
-        None => options.epoch,
-    }
 }
 
 /// Whether a build argument means something without an ARG.

@@ -143,6 +143,7 @@ impl Names {
             name: None,
             label: String::new(),
             place,
+            base_place: place,
             base,
             platform: None,
             steps: Vec::new(),
@@ -154,7 +155,18 @@ impl Names {
 
     /// The error of a name that is neither a stage nor an image can have it.
     pub(crate) fn not_an_image(&self, name: &str, error: &ReferenceError, place: Span) -> Diagnostic {
-        let message = format!("failed to parse stage name {}: {error}", crate::syntax::go::quote(name));
+        let reason = match error {
+            ReferenceError::Uppercase(_) => {
+                let host = name.split('/').next().is_some_and(|first| first.contains(['.', ':']));
+                let path = if host { name.split_once('/').map_or(name, |(_, rest)| rest) } else { name };
+                let path = path.split(['@', ':']).next().unwrap_or(path);
+                let library = if host || path.contains('/') { "" } else { "library/" };
+                format!("invalid reference format: repository name ({library}{path}) must be lowercase")
+            }
+            ReferenceError::Format(_) => "invalid reference format".to_owned(),
+            other => other.to_string(),
+        };
+        let message = format!("failed to parse stage name {}: {reason}", crate::syntax::go::quote(name));
         let diagnostic = Diagnostic::error(message, place);
         match self.suggestion(name) {
             Some(stage) => diagnostic.with_help(format!("did you mean {stage}?")),

@@ -20,7 +20,8 @@ pub(crate) fn needed(stages: &[Stage], target: StageId, all: bool) -> Vec<bool> 
     needed
 }
 
-/// Refuses stages that need themselves, directly or through others.
+/// Refuses stages whose instructions take files from each other in a circle. What they stand on need not be looked at: it comes
+/// before them in the text.
 pub(crate) fn check_circles(stages: &[Stage]) -> Result<(), Diagnostic> {
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
@@ -34,7 +35,7 @@ pub(crate) fn check_circles(stages: &[Stage]) -> Result<(), Diagnostic> {
             continue;
         }
         // An explicit stack: a hundred thousand stages may stand on each other.
-        let mut path: Vec<(StageId, Vec<StageId>)> = vec![(start, stages[start].needs().collect())];
+        let mut path: Vec<(StageId, Vec<StageId>)> = vec![(start, stages[start].sources().collect())];
         visits[start] = Visit::Under;
         while let Some((id, rest)) = path.last_mut() {
             let id = *id;
@@ -46,7 +47,7 @@ pub(crate) fn check_circles(stages: &[Stage]) -> Result<(), Diagnostic> {
             match visits[next] {
                 Visit::Not => {
                     visits[next] = Visit::Under;
-                    path.push((next, stages[next].needs().collect()));
+                    path.push((next, stages[next].sources().collect()));
                 }
                 Visit::Under => {
                     let stage = &stages[id];

@@ -1,6 +1,6 @@
 //! Stages and what they stand on, names resolved.
 
-use kiln_core::{Platform, Reference, SourceFile, Span};
+use kiln_core::{Platform, Reference, Span};
 
 use crate::ast::Instruction;
 use crate::options::{LayoutName, NamedContext};
@@ -17,6 +17,8 @@ pub(crate) struct Stage {
     pub(crate) label: String,
     /// The text of its FROM, or of the instruction that names the image.
     pub(crate) place: Span,
+    /// The name in it of what it stands on.
+    pub(crate) base_place: Span,
     /// What it stands on.
     pub(crate) base: Base,
     /// `--platform`.
@@ -36,7 +38,12 @@ impl Stage {
             Base::Stage(id) => Some(id),
             Base::Scratch | Base::Image { .. } | Base::Context { .. } => None,
         };
-        base.into_iter().chain(self.steps.iter().flat_map(|step| step.sources.iter().flatten().copied()))
+        base.into_iter().chain(self.sources())
+    }
+
+    /// The stages that its instructions take files from.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = StageId> {
+        self.steps.iter().flat_map(|step| step.sources.iter().flatten().copied())
     }
 
     /// Whether a named context stands in for all of it, instructions included.
@@ -75,25 +82,16 @@ pub(crate) enum Base {
 pub(crate) struct Step {
     /// The instruction.
     pub(crate) instruction: Instruction,
-    /// For a trigger of a base: the text that the instruction's own spans point into, and the FROM that set it off.
-    pub(crate) trigger: Option<Trigger>,
+    /// For a trigger of a base the FROM that set it off; the instruction's own spans point into a text that nobody sees.
+    pub(crate) trigger: Option<Span>,
     /// Of COPY: the stage of `--from`; of RUN: one for each mount, if it has one.
     pub(crate) sources: Vec<Option<StageId>>,
-}
-
-/// Where a trigger comes from.
-#[derive(Debug, Clone)]
-pub(crate) struct Trigger {
-    /// Its text.
-    pub(crate) file: SourceFile,
-    /// The FROM that set it off.
-    pub(crate) from: Span,
 }
 
 impl Step {
     /// The bytes of the Dockerfile to blame for what goes wrong at `span` of the instruction.
     pub(crate) fn place(&self, span: Span) -> Span {
-        self.trigger.as_ref().map_or(span, |trigger| trigger.from)
+        self.trigger.unwrap_or(span)
     }
 }
 
