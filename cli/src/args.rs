@@ -9,21 +9,21 @@ use crate::progress::ProgressMode;
 /// Builds container images from Dockerfiles, pushes them, and runs them. No daemon.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The store [env: KILN_ROOT] [default: /var/lib/kiln as root, otherwise ~/.local/share/kiln]
     #[arg(long, global = true, value_name = "DIR")]
-    pub root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     /// How RUN steps and containers are shut in: auto, root, user, single, chroot
     #[arg(long, global = true, value_name = "RUNG", default_value = "auto", hide_default_value = true)]
-    pub isolation: String,
+    pub(crate) isolation: String,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArgs>),
@@ -70,144 +70,144 @@ pub enum Command {
 
 /// `kiln build`
 #[derive(Debug, Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// Directory, git repository or URL that COPY and ADD read; - for a tar or a Dockerfile on standard input
     #[arg(value_name = "PATH | URL | -")]
-    pub context: String,
+    pub(crate) context: String,
     /// Name of the Dockerfile [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// Name of the image, name:tag
     #[arg(short, long = "tag", value_name = "NAME")]
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// Build argument, K=V, or K to take it from the environment
     #[arg(long = "build-arg", value_name = "K=V")]
-    pub build_args: Vec<String>,
+    pub(crate) build_args: Vec<String>,
     /// Further context, NAME=PATH|docker-image://REF|oci-layout://PATH|URL
     #[arg(long = "build-context", value_name = "NAME=REF")]
-    pub build_contexts: Vec<String>,
+    pub(crate) build_contexts: Vec<String>,
     /// Label of the image
     #[arg(long = "label", value_name = "K=V")]
-    pub labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
-    pub platform: Vec<String>,
+    pub(crate) platform: Vec<String>,
     /// Perform every step, whatever is known
     #[arg(long)]
-    pub no_cache: bool,
+    pub(crate) no_cache: bool,
     /// Stages to perform whatever is known
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
-    pub no_cache_filter: Vec<String>,
+    pub(crate) no_cache_filter: Vec<String>,
     /// Ask the registry for newer base images
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
-    pub pull: bool,
+    pub(crate) pull: bool,
     /// Network of RUN steps: default, host, none, private
     #[arg(long, value_name = "MODE", default_value = "default", hide_default_value = true)]
-    pub network: String,
+    pub(crate) network: String,
     /// What comes out: type=oci|docker|image|registry|local|tar[,dest=PATH][,…], or a directory, or - for a tar
     #[arg(short, long = "output", value_name = "SPEC")]
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
     /// Shorthand for --output=type=registry
     #[arg(long)]
-    pub push: bool,
+    pub(crate) push: bool,
     /// Shorthand for --output=type=docker: into the local store
     #[arg(long)]
-    pub load: bool,
+    pub(crate) load: bool,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
-    pub iidfile: Option<PathBuf>,
+    pub(crate) iidfile: Option<PathBuf>,
     /// Write what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
-    pub metadata_file: Option<PathBuf>,
+    pub(crate) metadata_file: Option<PathBuf>,
     /// Print the image's digest alone
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
-    pub progress: ProgressMode,
+    pub(crate) progress: ProgressMode,
     /// Secret for RUN --mount=type=secret, id=ID[,src=PATH|,env=NAME]
     #[arg(long = "secret", value_name = "SPEC")]
-    pub secrets: Vec<String>,
+    pub(crate) secrets: Vec<String>,
     /// SSH agent or key for RUN --mount=type=ssh, default|ID[=PATH]
     #[arg(long, value_name = "SPEC")]
-    pub ssh: Vec<String>,
+    pub(crate) ssh: Vec<String>,
     /// Grant a right to the build: network.host, security.insecure
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
-    pub allow: Vec<String>,
+    pub(crate) allow: Vec<String>,
     /// Line for /etc/hosts in RUN steps, HOST:ADDRESS
     #[arg(long = "add-host", value_name = "HOST:IP")]
-    pub add_hosts: Vec<String>,
+    pub(crate) add_hosts: Vec<String>,
     /// Size of /dev/shm in RUN steps
     #[arg(long, value_name = "BYTES")]
-    pub shm_size: Option<String>,
+    pub(crate) shm_size: Option<String>,
     /// Limit of RUN steps, name=soft[:hard]
     #[arg(long = "ulimit", value_name = "LIMIT")]
-    pub ulimits: Vec<String>,
+    pub(crate) ulimits: Vec<String>,
     /// Parent control group of RUN steps
     #[arg(long, value_name = "GROUP")]
-    pub cgroup_parent: Option<String>,
+    pub(crate) cgroup_parent: Option<String>,
     /// Check the Dockerfile without building it
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     /// What to do with the Dockerfile: build, check, outline, targets
     #[arg(long, value_name = "METHOD")]
-    pub call: Option<String>,
+    pub(crate) call: Option<String>,
     /// Annotation of the image's manifest
     #[arg(long = "annotation", value_name = "K=V")]
-    pub annotations: Vec<String>,
+    pub(crate) annotations: Vec<String>,
     /// Accepted for Docker's sake: attestations are not made
     #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
-    pub provenance: Option<Option<String>>,
+    pub(crate) provenance: Option<Option<String>>,
     /// Accepted for Docker's sake: attestations are not made
     #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
-    pub sbom: Option<Option<String>>,
+    pub(crate) sbom: Option<Option<String>>,
     /// Accepted for Docker's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
-    pub builder: Option<String>,
+    pub(crate) builder: Option<String>,
     /// Accepted for Docker's sake: intermediate containers do not exist
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
-    pub rm: Option<Option<String>>,
+    pub(crate) rm: Option<Option<String>>,
     /// Accepted for Docker's sake: intermediate containers do not exist
     #[arg(long, hide = true)]
-    pub force_rm: bool,
+    pub(crate) force_rm: bool,
 }
 
 /// `kiln run`
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Remove the container when it ends (kiln always does)
     #[arg(long)]
-    pub rm: bool,
+    pub(crate) rm: bool,
     /// Keep standard input open
     #[arg(short, long)]
-    pub interactive: bool,
+    pub(crate) interactive: bool,
     /// Give the container a terminal
     #[arg(short, long)]
-    pub tty: bool,
+    pub(crate) tty: bool,
     /// Environment variable, K=V, or K to take it from the environment
     #[arg(short, long = "env", value_name = "K=V")]
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// File of environment variables
     #[arg(long = "env-file", value_name = "FILE")]
-    pub env_files: Vec<PathBuf>,
+    pub(crate) env_files: Vec<PathBuf>,
     /// Bind mount, SRC:DST[:ro]
     #[arg(short, long = "volume", value_name = "SRC:DST")]
-    pub volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
     /// Memory file system at a directory
     #[arg(long, value_name = "DIR[:OPTIONS]")]
-    pub tmpfs: Vec<String>,
+    pub(crate) tmpfs: Vec<String>,
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<String>,
+    pub(crate) workdir: Option<String>,
     /// User and group, name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Program to run instead of the image's
     #[arg(long, value_name = "PROGRAM")]
-    pub entrypoint: Option<String>,
+    pub(crate) entrypoint: Option<String>,
     /// Network: host, none, private
     #[arg(
         long,
@@ -216,271 +216,271 @@ pub struct RunArgs {
         default_value = "default",
         hide_default_value = true
     )]
-    pub network: String,
+    pub(crate) network: String,
     /// Host name
     #[arg(long, value_name = "NAME")]
-    pub hostname: Option<String>,
+    pub(crate) hostname: Option<String>,
     /// Line for /etc/hosts, HOST:ADDRESS
     #[arg(long = "add-host", value_name = "HOST:IP")]
-    pub add_hosts: Vec<String>,
+    pub(crate) add_hosts: Vec<String>,
     /// Limit, name=soft[:hard]
     #[arg(long = "ulimit", value_name = "LIMIT")]
-    pub ulimits: Vec<String>,
+    pub(crate) ulimits: Vec<String>,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
-    pub shm_size: Option<String>,
+    pub(crate) shm_size: Option<String>,
     /// Memory limit
     #[arg(short, long, value_name = "BYTES")]
-    pub memory: Option<String>,
+    pub(crate) memory: Option<String>,
     /// Number of processors
     #[arg(long, value_name = "N")]
-    pub cpus: Option<f64>,
+    pub(crate) cpus: Option<f64>,
     /// Number of processes
     #[arg(long, value_name = "N")]
-    pub pids_limit: Option<i64>,
+    pub(crate) pids_limit: Option<i64>,
     /// Mount the root file system read-only
     #[arg(long)]
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// Add a capability
     #[arg(long, value_name = "CAP")]
-    pub cap_add: Vec<String>,
+    pub(crate) cap_add: Vec<String>,
     /// Drop a capability
     #[arg(long, value_name = "CAP")]
-    pub cap_drop: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
     /// Security option: no-new-privileges, seccomp=unconfined
     #[arg(long, value_name = "OPTION")]
-    pub security_opt: Vec<String>,
+    pub(crate) security_opt: Vec<String>,
     /// Give the container every right that kiln has
     #[arg(long)]
-    pub privileged: bool,
+    pub(crate) privileged: bool,
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// Whether to pull the image first: always, missing, never
     #[arg(long, value_name = "WHEN", default_value = "missing", hide_default_value = true)]
-    pub pull: String,
+    pub(crate) pull: String,
     /// Say nothing while pulling
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// The image
-    pub image: String,
+    pub(crate) image: String,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 /// `kiln pull`
 #[derive(Debug, Args)]
-pub struct PullArgs {
+pub(crate) struct PullArgs {
     /// The image
-    pub image: String,
+    pub(crate) image: String,
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// Print the image's name alone
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
-    pub progress: ProgressMode,
+    pub(crate) progress: ProgressMode,
 }
 
 /// `kiln push`
 #[derive(Debug, Args)]
-pub struct PushArgs {
+pub(crate) struct PushArgs {
     /// The images
     #[arg(required = true)]
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// Compression of layers that are not stored yet: gzip, zstd, uncompressed
     #[arg(long, value_name = "FORMAT")]
-    pub compression: Option<String>,
+    pub(crate) compression: Option<String>,
     /// Print the digest alone
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
-    pub progress: ProgressMode,
+    pub(crate) progress: ProgressMode,
 }
 
 /// `kiln images`
 #[derive(Debug, Args)]
-pub struct ImagesArgs {
+pub(crate) struct ImagesArgs {
     /// Only images of this repository
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Print ids alone
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Print digests too
     #[arg(long)]
-    pub digests: bool,
+    pub(crate) digests: bool,
     /// Print ids in full
     #[arg(long)]
-    pub no_trunc: bool,
+    pub(crate) no_trunc: bool,
     /// table or json
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
 }
 
 /// `kiln tag`
 #[derive(Debug, Args)]
-pub struct TagArgs {
+pub(crate) struct TagArgs {
     /// An image
-    pub source: String,
+    pub(crate) source: String,
     /// Its further name
-    pub target: String,
+    pub(crate) target: String,
 }
 
 /// `kiln rmi`
 #[derive(Debug, Args)]
-pub struct RmiArgs {
+pub(crate) struct RmiArgs {
     /// The images
     #[arg(required = true)]
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// Do not complain of images that do not exist
     #[arg(short, long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `kiln inspect`
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// The images
     #[arg(required = true)]
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// json
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
 }
 
 /// `kiln history`
 #[derive(Debug, Args)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// The image
-    pub image: String,
+    pub(crate) image: String,
     /// Print instructions in full
     #[arg(long)]
-    pub no_trunc: bool,
+    pub(crate) no_trunc: bool,
     /// table or json
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
 }
 
 /// `kiln save`
 #[derive(Debug, Args)]
-pub struct SaveArgs {
+pub(crate) struct SaveArgs {
     /// The images
     #[arg(required = true)]
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
     /// Write to a file instead of standard output
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// docker (docker load reads it) or oci
     #[arg(long, value_name = "FORMAT", default_value = "docker", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
     /// Compression of the layers: gzip, zstd, uncompressed
     #[arg(long, value_name = "FORMAT")]
-    pub compression: Option<String>,
+    pub(crate) compression: Option<String>,
 }
 
 /// `kiln load`
 #[derive(Debug, Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Read from a file or an OCI layout directory instead of standard input
     #[arg(short, long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
     /// Print names alone
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 /// `kiln import`
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// A tar archive, compressed or not; - for standard input
-    pub file: String,
+    pub(crate) file: String,
     /// The image's name
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Dockerfile instruction to apply to the configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
-    pub changes: Vec<String>,
+    pub(crate) changes: Vec<String>,
     /// Comment of the history entry
     #[arg(short, long, value_name = "TEXT")]
-    pub message: Option<String>,
+    pub(crate) message: Option<String>,
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
 }
 
 /// `kiln login`
 #[derive(Debug, Args)]
-pub struct LoginArgs {
+pub(crate) struct LoginArgs {
     /// The registry [default: Docker Hub]
-    pub server: Option<String>,
+    pub(crate) server: Option<String>,
     /// User name
     #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
     /// Password; --password-stdin keeps it out of the shell's history
     #[arg(short, long, value_name = "PASSWORD")]
-    pub password: Option<String>,
+    pub(crate) password: Option<String>,
     /// Take the password from standard input
     #[arg(long)]
-    pub password_stdin: bool,
+    pub(crate) password_stdin: bool,
 }
 
 /// `kiln logout`
 #[derive(Debug, Args)]
-pub struct LogoutArgs {
+pub(crate) struct LogoutArgs {
     /// The registry [default: Docker Hub]
-    pub server: Option<String>,
+    pub(crate) server: Option<String>,
 }
 
 /// `kiln prune`
 #[derive(Debug, Args)]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// Remove the results of recent builds and images without a name too
     #[arg(short, long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Do not ask
     #[arg(short, long)]
-    pub force: bool,
+    pub(crate) force: bool,
     /// Only what fits, until=24h, type=exec.cachemount
     #[arg(long, value_name = "FILTER")]
-    pub filter: Vec<String>,
+    pub(crate) filter: Vec<String>,
     /// Keep this much
     #[arg(long, visible_alias = "max-used-space", value_name = "BYTES")]
-    pub keep_storage: Option<String>,
+    pub(crate) keep_storage: Option<String>,
 }
 
 /// `kiln du`
 #[derive(Debug, Args)]
-pub struct DuArgs {
+pub(crate) struct DuArgs {
     /// List every layer and blob
     #[arg(short, long)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
     /// table or json
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
 }
 
 /// `kiln fsck`
 #[derive(Debug, Args)]
-pub struct FsckArgs {
+pub(crate) struct FsckArgs {
     /// Drop what is damaged
     #[arg(long)]
-    pub repair: bool,
+    pub(crate) repair: bool,
 }
 
 /// Options of commands that print one thing.
 #[derive(Debug, Args)]
-pub struct FormatArgs {
+pub(crate) struct FormatArgs {
     /// text or json
     #[arg(short, long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
-    pub format: String,
+    pub(crate) format: String,
 }
 
 /// `kiln debug`
 #[derive(Debug, Subcommand)]
-pub enum DebugCommand {
+pub(crate) enum DebugCommand {
     /// Print the syntax tree of a Dockerfile
     Ast {
         /// The Dockerfile

@@ -26,24 +26,24 @@ use crate::worker::BuildWorker;
 
 /// What a build made for one platform: an image whose layers are in the store.
 #[derive(Debug, Clone)]
-pub struct Built {
+pub(crate) struct Built {
     /// The configuration, without the digests of its layers.
-    pub config: ImageConfig,
+    pub(crate) config: ImageConfig,
     /// The layers.
-    pub snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     /// How many of the layers are the base image's.
-    pub base_layers: usize,
+    pub(crate) base_layers: usize,
     /// For what.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
     /// SOURCE_DATE_EPOCH, in seconds since 1970.
-    pub epoch: Option<i64>,
+    pub(crate) epoch: Option<i64>,
 }
 
 /// Builds for every platform that was asked for, all at the same time.
 ///
 /// # Errors
 /// What is wrong with the Dockerfile, or the first step that failed.
-pub async fn build(
+pub(crate) async fn build(
     request: &BuildRequest,
     source: &BuildSource,
     with: &Services,

@@ -16,7 +16,7 @@ use crate::source::BuildSource;
 ///
 /// # Errors
 /// A Dockerfile that cannot be parsed.
-pub fn call(request: &BuildRequest, source: &BuildSource) -> Result<ExitCode, CommandError> {
+pub(crate) fn call(request: &BuildRequest, source: &BuildSource) -> Result<ExitCode, CommandError> {
     let parsed = frontend::parse(&source.dockerfile);
     if !parsed.is_sound() {
         return Err(Diagnostics { file: source.dockerfile.clone(), items: parsed.diagnostics }.into());

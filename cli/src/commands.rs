@@ -28,14 +28,14 @@ use kiln_core::LayerId;
 
 use crate::args::{Cli, Command};
 use crate::environment::Environment;
-pub use crate::error::CommandError;
+pub(crate) use crate::error::CommandError;
 use crate::wiring::Services;
 
 /// Performs a command line.
 ///
 /// # Errors
 /// Why it could not be done, for people.
-pub fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, CommandError> {
+pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, CommandError> {
     let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
     // What needs no store does not make one.
     match &cli.command {

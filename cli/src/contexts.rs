@@ -15,11 +15,11 @@ use crate::source::{BuildSource, ignore_file};
 
 /// All contexts of a build.
 #[derive(Debug, Clone, Default)]
-pub struct Contexts {
+pub(crate) struct Contexts {
     /// What the names of `--build-context` stand for.
-    pub named: BTreeMap<String, NamedContext>,
+    pub(crate) named: BTreeMap<String, NamedContext>,
     /// The directories, by the name of their local source.
-    pub directories: BTreeMap<String, LocalContext>,
+    pub(crate) directories: BTreeMap<String, LocalContext>,
 }
 
 impl Contexts {
@@ -27,7 +27,7 @@ impl Contexts {
     ///
     /// # Errors
     /// A context that is none, or an ignore file with a malformed pattern.
-    pub fn open(source: &BuildSource, typed: &BTreeMap<String, String>) -> Result<Self, CommandError> {
+    pub(crate) fn open(source: &BuildSource, typed: &BTreeMap<String, String>) -> Result<Self, CommandError> {
         let mut contexts = Self::default();
         contexts.add(MAIN_CONTEXT, &source.directory, source.ignore.as_ref())?;
         for (name, value) in typed {
@@ -53,7 +53,7 @@ impl Contexts {
     }
 
     /// The ignore files by context, for the checks.
-    pub fn ignores(&self) -> BTreeMap<String, Ignore> {
+    pub(crate) fn ignores(&self) -> BTreeMap<String, Ignore> {
         self.directories.iter().map(|(name, context)| (name.clone(), (*context.ignore).clone())).collect()
     }
 

@@ -8,37 +8,32 @@ use std::time::{Duration, SystemTime};
 
 /// The variables and the user that kiln was started with.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub(crate) struct Environment {
     variables: BTreeMap<String, OsString>,
     /// The user's id before any user namespace was entered.
-    pub uid: u32,
+    pub(crate) uid: u32,
 }
 
 impl Environment {
     /// The environment of this process. Variables whose names are not UTF-8 do not exist.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         Self { variables, uid: rustix::process::getuid().as_raw() }
     }
 
     /// The value of a variable that is set, not empty and UTF-8.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.to_str().filter(|value| !value.is_empty())
     }
 
-    /// All variables whose values are UTF-8.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str()?)))
-    }
-
     /// The user's home directory.
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
     }
 
     /// The store: `--root`, `KILN_ROOT`, or the place of the user's data.
-    pub fn store_root(&self, flag: Option<&Path>) -> PathBuf {
+    pub(crate) fn store_root(&self, flag: Option<&Path>) -> PathBuf {
         if let Some(root) = flag {
             return root.to_owned();
         }
@@ -53,45 +48,45 @@ impl Environment {
     }
 
     /// The directory of Docker's `config.json`.
-    pub fn docker_config_dir(&self) -> PathBuf {
+    pub(crate) fn docker_config_dir(&self) -> PathBuf {
         self.get("DOCKER_CONFIG").map_or_else(|| self.home().join(".docker"), PathBuf::from)
     }
 
     /// `SOURCE_DATE_EPOCH`, in seconds.
-    pub fn source_date_epoch(&self) -> Option<i64> {
+    pub(crate) fn source_date_epoch(&self) -> Option<i64> {
         self.get("SOURCE_DATE_EPOCH")?.trim().parse().ok()
     }
 
     /// Whether colours are unwanted (no-color.org).
-    pub fn no_color(&self) -> bool {
+    pub(crate) fn no_color(&self) -> bool {
         self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
     }
 }
 
 /// The time now.
 #[expect(clippy::disallowed_methods, reason = "the one place where the clock enters")]
-pub fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
 /// Seconds since 1970 now.
-pub fn now_seconds() -> i64 {
+pub(crate) fn now_seconds() -> i64 {
     let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A time as RFC 3339 with nanoseconds, as Go's `time.RFC3339Nano` reads it.
-pub fn rfc3339(at: SystemTime) -> String {
+pub(crate) fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_nanos(at).to_string()
 }
 
 /// Whether standard error is a terminal.
-pub fn stderr_is_terminal() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
 /// The boot's identity: what the kernel forgets, changes it.
-pub fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }

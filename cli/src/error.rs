@@ -9,7 +9,7 @@ use crate::report;
 
 /// Why a command failed. The causes are the crates' own errors; this only says which kind of report they get.
 #[derive(Debug, thiserror::Error)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The command line.
     #[error("{0}")]
     Usage(String),
@@ -88,6 +88,18 @@ pub enum CommandError {
     /// An image that cannot be assembled.
     #[error(transparent)]
     Assemble(#[from] kiln_exporter::AssembleError),
+    /// An output.
+    #[error(transparent)]
+    Export(#[from] kiln_exporter::ExportError),
+    /// A push.
+    #[error(transparent)]
+    Push(#[from] kiln_exporter::PushError),
+    /// An image from outside whose documents cannot be read.
+    #[error(transparent)]
+    Document(#[from] kiln_exporter::DocumentError),
+    /// A thread panicked: a bug of kiln.
+    #[error("kiln failed unexpectedly; please report this")]
+    Panic,
     /// JSON that kiln writes.
     #[error("write JSON")]
     Json(#[from] serde_json::Error),
@@ -107,7 +119,7 @@ pub enum CommandError {
 
 impl CommandError {
     /// The text for standard error.
-    pub fn report(&self, color: bool) -> String {
+    pub(crate) fn report(&self, color: bool) -> String {
         let mut text = match self {
             Self::Dockerfile(findings) => report::diagnostics(findings, color),
             Self::Step { place: Some((file, span)), name, cause } => {
@@ -126,7 +138,7 @@ impl CommandError {
     }
 
     /// The exit code of the process.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,

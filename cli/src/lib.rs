@@ -23,6 +23,7 @@ mod request;
 mod resolver;
 mod source;
 mod stamp;
+mod stored;
 mod table;
 mod terminal;
 mod wiring;

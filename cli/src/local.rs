@@ -5,7 +5,7 @@ use kiln_core::{Digest, ImageConfig, LayerId, Reference};
 
 /// What cannot be found in the local store.
 #[derive(Debug, thiserror::Error)]
-pub enum LocalError {
+pub(crate) enum LocalError {
     /// Neither a name nor an id.
     #[error("no such image in the store: {0}")]
     Missing(String),
@@ -24,7 +24,7 @@ pub enum LocalError {
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn find(store: &Store, text: &str) -> Result<StoredImage, LocalError> {
+pub(crate) fn find(store: &Store, text: &str) -> Result<StoredImage, LocalError> {
     if let Ok(name) = text.parse::<Reference>()
         && let Some(record) = named(store, &name)?
     {
@@ -51,7 +51,7 @@ pub fn find(store: &Store, text: &str) -> Result<StoredImage, LocalError> {
 ///
 /// # Errors
 /// The index's.
-pub fn named(store: &Store, name: &Reference) -> Result<Option<ImageRecord>, IndexError> {
+pub(crate) fn named(store: &Store, name: &Reference) -> Result<Option<ImageRecord>, IndexError> {
     let Some(digest) = name.digest() else { return store.index().image(name) };
     let images = store.index().images()?;
     let is_it =
@@ -63,7 +63,7 @@ pub fn named(store: &Store, name: &Reference) -> Result<Option<ImageRecord>, Ind
 ///
 /// # Errors
 /// If a layer cannot be read.
-pub fn full_config(store: &Store, record: &ImageRecord) -> Result<ImageConfig, LocalError> {
+pub(crate) fn full_config(store: &Store, record: &ImageRecord) -> Result<ImageConfig, LocalError> {
     let mut config = record.config.clone();
     if config.rootfs.diff_ids.len() != record.snapshot.layers.len() {
         config.rootfs.diff_ids =
@@ -76,7 +76,7 @@ pub fn full_config(store: &Store, record: &ImageRecord) -> Result<ImageConfig, L
 ///
 /// # Errors
 /// If a layer cannot be read.
-pub fn image_id(store: &Store, record: &ImageRecord) -> Result<Digest, LocalError> {
+pub(crate) fn image_id(store: &Store, record: &ImageRecord) -> Result<Digest, LocalError> {
     if let Some(origin) = &record.origin {
         return Ok(origin.config);
     }

@@ -7,33 +7,33 @@ use kiln_core::{Compression, CompressionFormat, Reference};
 
 /// One thing that a build ends in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// What, and where to.
-    pub kind: OutputKind,
+    pub(crate) kind: OutputKind,
     /// `name=`: names beside those of `--tag`.
-    pub names: Vec<Reference>,
+    pub(crate) names: Vec<Reference>,
     /// How layers are stored.
-    pub layers: LayerOptions,
+    pub(crate) layers: LayerOptions,
     /// `annotation.KEY=VALUE`: of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// `oci-mediatypes=`; `None` for the kind's own default.
-    pub oci_media_types: Option<bool>,
+    pub(crate) oci_media_types: Option<bool>,
 }
 
 /// How an output's layers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LayerOptions {
+pub(crate) struct LayerOptions {
     /// `compression=`, `compression-level=`; `None`: what a layer has, gzip for a new one.
-    pub compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
     /// `force-compression=`: also layers that have another one.
-    pub force: bool,
+    pub(crate) force: bool,
     /// `rewrite-timestamp=`: no file of a new layer is newer than the epoch.
-    pub rewrite_timestamp: bool,
+    pub(crate) rewrite_timestamp: bool,
 }
 
 /// The kinds of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutputKind {
+pub(crate) enum OutputKind {
     /// The local store; with `push=true` a registry too.
     Image {
         /// Whether it is pushed.
@@ -71,7 +71,7 @@ pub enum OutputKind {
 
 /// A file or standard output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// A path.
     File(PathBuf),
     /// `-`.
@@ -81,19 +81,19 @@ pub enum Destination {
 /// A text that is no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid --output `{spec}`: {problem}")]
-pub struct OutputError {
+pub(crate) struct OutputError {
     spec: String,
     problem: String,
 }
 
 impl Output {
     /// The local store, and nothing else.
-    pub fn store() -> Self {
+    pub(crate) fn store() -> Self {
         Self::of(OutputKind::Image { push: false, by_digest: false, store: true })
     }
 
     /// A registry, under the names of `--tag`.
-    pub fn push() -> Self {
+    pub(crate) fn push() -> Self {
         Self::of(OutputKind::Image { push: true, by_digest: false, store: true })
     }
 
@@ -108,7 +108,7 @@ impl Output {
     }
 
     /// Whether bytes go to standard output, so that nothing else may.
-    pub fn takes_stdout(&self) -> bool {
+    pub(crate) fn takes_stdout(&self) -> bool {
         matches!(
             &self.kind,
             OutputKind::Oci { destination: Destination::Stdout, .. }
@@ -121,7 +121,7 @@ impl Output {
     ///
     /// # Errors
     /// What cannot be understood, with the words that can.
-    pub fn parse(spec: &str) -> Result<Self, OutputError> {
+    pub(crate) fn parse(spec: &str) -> Result<Self, OutputError> {
         let fail = |problem: String| OutputError { spec: spec.to_owned(), problem };
         if spec == "-" {
             return Ok(Self::of(OutputKind::Tar { destination: Destination::Stdout }));
@@ -250,7 +250,7 @@ fn boolean(attributes: &mut BTreeMap<String, String>, key: &str) -> Result<Optio
 }
 
 /// Splits at commas; a field in double quotes may have commas, and a doubled quote is one quote (RFC 4180).
-pub fn csv_fields(text: &str) -> Vec<String> {
+pub(crate) fn csv_fields(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut characters = text.chars().peekable();

@@ -1,31 +1,42 @@
 //! What a build ends in: names in the store, archives, directories, registries.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_cache::{ImageRecord, Store};
-use kiln_core::{Digest, Progress};
+use kiln_core::{Digest, Progress, Reference};
+use kiln_exporter::{
+    AssembleOptions, ExportError, Exported, Image, Index, MediaTypes, Naming, PushTo, assemble,
+    assemble_index, to_file, write_directory, write_docker_tar, write_layout, write_oci_tar,
+    write_rootfs_tar,
+};
+use serde_json::{Value, json};
 
 use crate::build::Built;
-use crate::environment::now_seconds;
+use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
 use crate::local;
-use crate::output::OutputKind;
+use crate::output::{Destination, Output, OutputKind};
+use crate::pack::pack;
+use crate::progress::InternalStep;
 use crate::request::BuildRequest;
+use crate::stored::{StoreBlobs, StoreTree};
 use crate::wiring::Services;
 
 /// A build with its outputs written.
 #[derive(Debug)]
-pub struct Finished {
-    /// The images, one a platform.
-    pub built: Vec<Built>,
+pub(crate) struct Finished {
+    built: Vec<Built>,
+    /// The descriptor of what was exported last, if an output was an image with a manifest.
+    exported: Option<Value>,
+    names: Vec<String>,
 }
 
 impl Finished {
     /// The digest of the first image's configuration.
-    ///
-    /// # Errors
-    /// If a layer cannot be read.
-    pub fn id(&self, services: &Services) -> Result<Digest, CommandError> {
+    pub(crate) fn id(&self, services: &Services) -> Result<Digest, CommandError> {
         Ok(local::image_id(&services.store, &record(&self.built[0]))?)
     }
 }
@@ -35,49 +46,275 @@ fn record(built: &Built) -> ImageRecord {
     ImageRecord { config, snapshot, origin: None, created: now_seconds() }
 }
 
-/// Writes all outputs.
+/// Writes all outputs, one after the other.
 ///
 /// # Errors
 /// The first output that cannot be written.
-pub async fn export(
+pub(crate) async fn export(
     request: &BuildRequest,
     built: Vec<Built>,
     services: &Services,
-    _progress: &Arc<dyn Progress>,
+    progress: &Arc<dyn Progress>,
 ) -> Result<Finished, CommandError> {
+    let mut finished = Finished { built, exported: None, names: Vec::new() };
     for output in &request.outputs {
-        if let OutputKind::Image { .. } = &output.kind {
-            let names: Vec<_> = request.names.iter().chain(&output.names).collect();
-            store(&services.store, &built[0], &names)?;
-        }
+        let names: Vec<Reference> = request.names.iter().chain(&output.names).cloned().collect();
+        let step = InternalStep::begin(progress, title(&output.kind));
+        let written = one(request, output, &names, &finished.built, services, &step).await;
+        let exported = step.end(written)?;
+        finished.exported = exported.or(finished.exported);
+        finished.names.extend(names.iter().map(ToString::to_string));
     }
-    Ok(Finished { built })
+    Ok(finished)
 }
 
-fn store(store: &Store, built: &Built, names: &[&kiln_core::Reference]) -> Result<(), CommandError> {
-    let record = record(built);
+fn title(kind: &OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Image { .. } => "exporting to image",
+        OutputKind::Oci { .. } => "exporting to oci image format",
+        OutputKind::Docker { .. } => "exporting to docker image format",
+        OutputKind::Local { .. } => "exporting to client directory",
+        OutputKind::Tar { .. } => "exporting to client tarball",
+        OutputKind::CacheOnly => "exporting nothing",
+    }
+}
+
+async fn one(
+    request: &BuildRequest,
+    output: &Output,
+    names: &[Reference],
+    built: &[Built],
+    services: &Services,
+    step: &InternalStep,
+) -> Result<Option<Value>, CommandError> {
+    match &output.kind {
+        OutputKind::CacheOnly => Ok(None),
+        OutputKind::Image { push: false, store: true, .. } | OutputKind::Docker { destination: None } => {
+            name_in_store(&services.store, built, names, step)?;
+            Ok(None)
+        }
+        OutputKind::Image { push, by_digest, store } => {
+            if *store {
+                name_in_store(&services.store, built, names, step)?;
+            }
+            let packaged = packaged(request, output, built, services, step).await?;
+            if *push {
+                let _pushing = step.part("pushing layers");
+                let to = PushTo { names: names.to_vec(), by_digest: *by_digest, from: Vec::new() };
+                let blobs: Arc<dyn kiln_exporter::BlobRead> =
+                    Arc::new(StoreBlobs::new(services.store.clone()));
+                let client = services.client().watched(step.watch());
+                kiln_exporter::push(&client, packaged.exported(), &to, &blobs).await?;
+            }
+            Ok(Some(descriptor(packaged.exported())))
+        }
+        OutputKind::Oci { destination, tar } => {
+            let packaged = packaged(request, output, built, services, step).await?;
+            let naming = naming(names, built);
+            let value = descriptor(packaged.exported());
+            let (store, destination, tar) = (services.store.clone(), destination.clone(), *tar);
+            let _writing = step.part("sending tarball");
+            blocking(move || {
+                let blobs = StoreBlobs::new(store);
+                match &destination {
+                    Destination::File(path) if !tar => {
+                        write_layout(path, packaged.exported(), &naming, &blobs)
+                    }
+                    destination => to_destination(destination, |out| {
+                        write_oci_tar(out, packaged.exported(), &naming, &blobs)
+                    }),
+                }
+            })
+            .await?;
+            Ok(Some(value))
+        }
+        OutputKind::Docker { destination: Some(destination) } => {
+            let packaged = packaged(request, output, built, services, step).await?;
+            let naming = naming(names, built);
+            let value = descriptor(packaged.exported());
+            let (store, destination) = (services.store.clone(), destination.clone());
+            let _writing = step.part("sending tarball");
+            blocking(move || {
+                let blobs = StoreBlobs::new(store);
+                to_destination(&destination, |out| {
+                    write_docker_tar(out, packaged.exported(), &naming, &blobs)
+                })
+            })
+            .await?;
+            Ok(Some(value))
+        }
+        OutputKind::Local { directory } => {
+            let _copying = step.part("copying files");
+            for built in built {
+                let tree = StoreTree::new(services.store.layers().view(&built.snapshot)?);
+                let (directory, epoch) = (platform_directory(directory, built, request), built.epoch);
+                blocking(move || write_directory(&directory, &tree, epoch).map(drop)).await?;
+            }
+            Ok(None)
+        }
+        OutputKind::Tar { destination } => {
+            let _writing = step.part("sending tarball");
+            let tree = StoreTree::new(services.store.layers().view(&built[0].snapshot)?);
+            let (destination, epoch) = (destination.clone(), built[0].epoch);
+            blocking(move || to_destination(&destination, |out| write_rootfs_tar(out, &tree, epoch))).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// `linux_arm64` below the directory when there are several platforms.
+fn platform_directory(directory: &Path, built: &Built, request: &BuildRequest) -> std::path::PathBuf {
+    if request.platforms.len() > 1 {
+        directory.join(built.platform.to_string().replace('/', "_"))
+    } else {
+        directory.to_owned()
+    }
+}
+
+fn name_in_store(
+    store: &Store,
+    built: &[Built],
+    names: &[Reference],
+    step: &InternalStep,
+) -> Result<(), CommandError> {
+    // The store keeps one image a name: of several platforms, this machine's.
+    let host = kiln_core::Platform::host();
+    let own = built.iter().find(|built| host.runs(&built.platform)).unwrap_or(&built[0]);
+    let record = record(own);
     if names.is_empty() {
         store.index().set_image(None, &record)?;
     }
     for name in names {
+        let _naming = step.part(&format!("naming to {name}"));
         store.index().set_image(Some(name), &record)?;
     }
     Ok(())
+}
+
+/// An image, or an index of images.
+pub(crate) enum Packaged {
+    /// One platform.
+    Image(Box<Image>),
+    /// Several.
+    Index(Box<Index>),
+}
+
+impl Packaged {
+    /// For the exporters.
+    pub(crate) fn exported(&self) -> Exported<'_> {
+        match self {
+            Self::Image(image) => Exported::Image(image),
+            Self::Index(index) => Exported::Index(index),
+        }
+    }
+}
+
+async fn packaged(
+    request: &BuildRequest,
+    output: &Output,
+    built: &[Built],
+    services: &Services,
+    step: &InternalStep,
+) -> Result<Packaged, CommandError> {
+    let docker = matches!(output.kind, OutputKind::Docker { .. });
+    let media_types =
+        if output.oci_media_types.unwrap_or(!docker) { MediaTypes::Oci } else { MediaTypes::Docker };
+    let mut annotations = request.annotations.clone();
+    annotations.extend(output.annotations.clone());
+    let mut images = Vec::new();
+    for built in built.iter().cloned() {
+        let options = AssembleOptions {
+            now: nanoseconds(),
+            epoch: built.epoch,
+            media_types,
+            annotations: annotations.clone(),
+            descriptor_annotations: BTreeMap::new(),
+        };
+        let (store, layers) = (services.store.clone(), output.layers);
+        let _packing = step.part("exporting layers");
+        let packed = tokio::task::spawn_blocking(move || {
+            pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch)
+                .map(|layers| (built.config, layers))
+        });
+        let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;
+        images.push(assemble(config, layers, &options)?);
+    }
+    match images.len() {
+        1 => Ok(Packaged::Image(Box::new(images.remove(0)))),
+        _ => Ok(Packaged::Index(Box::new(assemble_index(images, media_types, &BTreeMap::new())))),
+    }
+}
+
+fn nanoseconds() -> i128 {
+    let since = now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+}
+
+fn naming(names: &[Reference], built: &[Built]) -> Naming {
+    Naming { names: names.to_vec(), created: built[0].epoch.unwrap_or_else(now_seconds) }
+}
+
+fn descriptor(exported: Exported<'_>) -> Value {
+    let root = &exported.root().descriptor;
+    json!({
+        "mediaType": root.media_type().to_string(),
+        "digest": root.digest().to_string(),
+        "size": root.size(),
+    })
+}
+
+/// Writes to a file that is in its place only when it is whole, or to standard output.
+pub(crate) fn to_destination(
+    destination: &Destination,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    match destination {
+        Destination::File(path) => to_file(path, |out| write(out)),
+        Destination::Stdout => {
+            let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+            write(&mut out)?;
+            out.flush().map_err(|cause| ExportError::Output { path: "-".into(), cause })
+        }
+    }
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ExportError> + Send + 'static,
+) -> Result<T, CommandError> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| CommandError::Panic)??)
 }
 
 /// Writes `--iidfile` and `--metadata-file`.
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn write_files(
+pub(crate) fn write_files(
     request: &BuildRequest,
     finished: &Finished,
     services: &Services,
 ) -> Result<(), CommandError> {
+    let write = |what: &'static str, path: &Path, text: String| {
+        let fail = |cause| CommandError::File { verb: "write", what, path: path.to_owned(), cause };
+        to_file(path, |out| {
+            out.write_all(text.as_bytes())
+                .map_err(|cause| ExportError::Output { path: path.to_owned(), cause })
+        })
+        .map_err(|error| fail(std::io::Error::other(error)))
+    };
     if let Some(path) = &request.iidfile {
-        let fail =
-            |cause| CommandError::File { verb: "write", what: "image id file", path: path.clone(), cause };
-        std::fs::write(path, finished.id(services)?.to_string()).map_err(fail)?;
+        write("image id file", path, finished.id(services)?.to_string())?;
+    }
+    if let Some(path) = &request.metadata_file {
+        let mut metadata = json!({ "containerimage.config.digest": finished.id(services)?.to_string() });
+        if let Some(descriptor) = &finished.exported {
+            metadata["containerimage.descriptor"] = descriptor.clone();
+            metadata["containerimage.digest"] = descriptor["digest"].clone();
+        }
+        if !finished.names.is_empty() {
+            metadata["image.name"] = finished.names.join(",").into();
+        }
+        write("metadata file", path, format!("{}\n", serde_json::to_string_pretty(&metadata)?))?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 2;
 ///
 /// # Errors
 /// If a layer cannot be packed, or the store is full.
-pub fn pack(
+pub(crate) fn pack(
     store: &Store,
     snapshot: &Snapshot,
     foreign: usize,

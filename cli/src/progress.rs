@@ -1,5 +1,6 @@
 //! Progress for people and for machines. Events come in from any thread; one thread draws.
 
+mod internal;
 mod plain;
 mod rawjson;
 mod steps;
@@ -12,11 +13,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kiln_core::{Event, Progress};
 
+pub(crate) use self::internal::InternalStep;
+
 use crate::environment::{Environment, now, stderr_is_terminal};
 
 /// How progress is shown: `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProgressMode {
+pub(crate) enum ProgressMode {
     /// `tty` on a terminal, `plain` otherwise.
     Auto,
     /// Lines, as BuildKit's.
@@ -49,14 +52,14 @@ impl Display for Quiet {
 
 /// The sender's side: hand it to whoever emits events, and [`close`](Reporter::close) it before printing a result.
 #[derive(Debug)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     sender: Mutex<Option<Sender<(Instant, Event)>>>,
     drawer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Reporter {
     /// Starts drawing. `title` heads the picture: `Building`.
-    pub fn start(mode: ProgressMode, environment: &Environment, title: &'static str) -> Self {
+    pub(crate) fn start(mode: ProgressMode, environment: &Environment, title: &'static str) -> Self {
         let mode = match (mode, environment.get("BUILDKIT_PROGRESS")) {
             (ProgressMode::Auto, Some("plain")) => ProgressMode::Plain,
             (ProgressMode::Auto, Some("tty")) => ProgressMode::Tty,
@@ -84,7 +87,7 @@ impl Reporter {
     }
 
     /// Draws the end and waits until it is drawn. Events that come later are lost.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(drawer) = self.drawer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A drawer that panicked has drawn all it ever will.
@@ -131,7 +134,7 @@ fn wall(started: SystemTime, at: Duration) -> SystemTime {
 }
 
 /// `12.3MB`, as Docker writes sizes.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let (mut value, mut unit) = (bytes as f64, 0);

@@ -15,7 +15,7 @@ impl Services {
     ///
     /// # Errors
     /// If there is none for `platform`, or it cannot be fetched.
-    pub async fn pull(
+    pub(crate) async fn pull(
         &self,
         name: &Reference,
         platform: &Platform,

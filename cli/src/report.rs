@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_core::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 
 /// A chain of causes in one line: `export to out.tar: write: No space left on device`.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -23,7 +23,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What to do about an error that has a well-known remedy.
-pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
@@ -44,7 +44,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 }
 
 /// The findings of a Dockerfile, each under its source line.
-pub fn diagnostics(all: &Diagnostics, color: bool) -> String {
+pub(crate) fn diagnostics(all: &Diagnostics, color: bool) -> String {
     let mut text = String::new();
     for item in &all.items {
         text.push_str(&diagnostic(&all.file, item, color));
@@ -54,7 +54,7 @@ pub fn diagnostics(all: &Diagnostics, color: bool) -> String {
 }
 
 /// One finding under its source line.
-pub fn diagnostic(file: &SourceFile, item: &Diagnostic, color: bool) -> String {
+pub(crate) fn diagnostic(file: &SourceFile, item: &Diagnostic, color: bool) -> String {
     let level = match item.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -76,7 +76,7 @@ pub fn diagnostic(file: &SourceFile, item: &Diagnostic, color: bool) -> String {
 }
 
 /// The instruction of a step that failed, with its line numbers.
-pub fn failed_step(file: &SourceFile, span: Span, message: &str, color: bool) -> String {
+pub(crate) fn failed_step(file: &SourceFile, span: Span, message: &str, color: bool) -> String {
     let (first_line, excerpt, span) = excerpt(file, span);
     let snippet = Snippet::source(excerpt)
         .path(file.name.as_str())

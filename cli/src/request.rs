@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
 
-pub use self::error::UsageError;
-pub use self::secret::SecretFrom;
+pub(crate) use self::error::UsageError;
+pub(crate) use self::secret::SecretFrom;
 use crate::args::BuildArgs;
 use crate::environment::Environment;
 use crate::output::{Output, OutputKind};
@@ -19,60 +19,60 @@ use crate::progress::ProgressMode;
 
 /// A build as meant.
 #[derive(Debug, Clone)]
-pub struct BuildRequest {
+pub(crate) struct BuildRequest {
     /// What COPY and ADD read.
-    pub context: ContextFrom,
+    pub(crate) context: ContextFrom,
     /// Where the Dockerfile is.
-    pub dockerfile: DockerfileFrom,
+    pub(crate) dockerfile: DockerfileFrom,
     /// `--build-context`, name to what it is.
-    pub contexts: BTreeMap<String, String>,
+    pub(crate) contexts: BTreeMap<String, String>,
     /// The stage to build; the last one if none.
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// `--build-arg`, and SOURCE_DATE_EPOCH of the environment.
-    pub build_args: BTreeMap<String, String>,
+    pub(crate) build_args: BTreeMap<String, String>,
     /// `--label`.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// `--platform`; the host's if empty.
-    pub platforms: Vec<Platform>,
+    pub(crate) platforms: Vec<Platform>,
     /// `--no-cache`.
-    pub no_cache: bool,
+    pub(crate) no_cache: bool,
     /// `--no-cache-filter`.
-    pub no_cache_stages: Vec<String>,
+    pub(crate) no_cache_stages: Vec<String>,
     /// `--pull`.
-    pub pull: bool,
+    pub(crate) pull: bool,
     /// `--network`.
-    pub network: NetworkMode,
+    pub(crate) network: NetworkMode,
     /// Host name, hosts and limits of RUN steps.
-    pub surroundings: Surroundings,
+    pub(crate) surroundings: Surroundings,
     /// `--secret`.
-    pub secrets: BTreeMap<String, SecretFrom>,
+    pub(crate) secrets: BTreeMap<String, SecretFrom>,
     /// `--ssh`, id to agent socket.
-    pub ssh: BTreeMap<String, PathBuf>,
+    pub(crate) ssh: BTreeMap<String, PathBuf>,
     /// `--allow security.insecure`.
-    pub allow_insecure: bool,
+    pub(crate) allow_insecure: bool,
     /// `--tag`.
-    pub names: Vec<Reference>,
+    pub(crate) names: Vec<Reference>,
     /// What it ends in.
-    pub outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     /// Annotations of every output.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// SOURCE_DATE_EPOCH, in seconds since 1970.
-    pub epoch: Option<i64>,
+    pub(crate) epoch: Option<i64>,
     /// `--iidfile`.
-    pub iidfile: Option<PathBuf>,
+    pub(crate) iidfile: Option<PathBuf>,
     /// `--metadata-file`.
-    pub metadata_file: Option<PathBuf>,
+    pub(crate) metadata_file: Option<PathBuf>,
     /// `--quiet`.
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// `--progress`.
-    pub progress: ProgressMode,
+    pub(crate) progress: ProgressMode,
     /// `--call`, `--check`.
-    pub call: Call,
+    pub(crate) call: Call,
 }
 
 /// What COPY and ADD read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContextFrom {
+pub(crate) enum ContextFrom {
     /// A directory.
     Directory(PathBuf),
     /// Standard input: a tar, or a Dockerfile alone.
@@ -83,7 +83,7 @@ pub enum ContextFrom {
 
 /// Where the Dockerfile is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DockerfileFrom {
+pub(crate) enum DockerfileFrom {
     /// `Dockerfile` in the context.
     Context,
     /// A path as typed.
@@ -94,7 +94,7 @@ pub enum DockerfileFrom {
 
 /// What is done with a Dockerfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     /// It is built.
     Build,
     /// It is checked.
@@ -107,7 +107,7 @@ pub enum Call {
 
 /// How a call's answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallFormat {
+pub(crate) enum CallFormat {
     /// For people.
     Text,
     /// For machines.
@@ -119,7 +119,7 @@ impl BuildRequest {
     ///
     /// # Errors
     /// The first option that cannot be understood.
-    pub fn new(args: &BuildArgs, environment: &Environment) -> Result<Self, UsageError> {
+    pub(crate) fn new(args: &BuildArgs, environment: &Environment) -> Result<Self, UsageError> {
         let context = match args.context.as_str() {
             "-" => ContextFrom::Stdin,
             text if is_remote(text) => ContextFrom::Remote(text.to_owned()),

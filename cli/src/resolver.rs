@@ -15,7 +15,7 @@ use crate::wiring::Services;
 const RESOLVED: &str = "resolved";
 
 /// Finds images for one build.
-pub struct Resolver<'a> {
+pub(crate) struct Resolver<'a> {
     services: &'a Services,
     pull: bool,
     progress: Arc<dyn Progress>,
@@ -23,7 +23,7 @@ pub struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     /// With `pull`, registries are asked even for what is known.
-    pub fn new(services: &'a Services, pull: bool, progress: Arc<dyn Progress>) -> Self {
+    pub(crate) fn new(services: &'a Services, pull: bool, progress: Arc<dyn Progress>) -> Self {
         Self { services, pull, progress }
     }
 

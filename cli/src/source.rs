@@ -15,13 +15,13 @@ const DOCKERFILE_LIMIT: u64 = 64 << 20;
 
 /// A Dockerfile, and what its COPY and ADD read.
 #[derive(Debug)]
-pub struct BuildSource {
+pub(crate) struct BuildSource {
     /// The Dockerfile.
-    pub dockerfile: SourceFile,
+    pub(crate) dockerfile: SourceFile,
     /// The context's directory.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// `.dockerignore` or `<Dockerfile>.dockerignore`, if there is one.
-    pub ignore: Option<SourceFile>,
+    pub(crate) ignore: Option<SourceFile>,
     /// What was unpacked for this build alone, kept until it ends.
     _unpacked: Option<Kept>,
 }
@@ -30,7 +30,7 @@ pub struct BuildSource {
 #[derive(Debug)]
 #[expect(dead_code, reason = "kept for what dropping them does")]
 enum Kept {
-    Tar(Unpacked),
+    Tar(Box<Unpacked>),
     Empty(ScratchDir),
 }
 
@@ -39,7 +39,7 @@ impl BuildSource {
     ///
     /// # Errors
     /// What cannot be read, and what it was taken for.
-    pub fn open(request: &BuildRequest, store: &Store) -> Result<Self, CommandError> {
+    pub(crate) fn open(request: &BuildRequest, store: &Store) -> Result<Self, CommandError> {
         match &request.context {
             ContextFrom::Directory(path) => Self::of_directory(path, &request.dockerfile),
             ContextFrom::Stdin => Self::of_stdin(&request.dockerfile, store),
@@ -120,7 +120,12 @@ impl BuildSource {
                 break;
             }
         }
-        Ok(Self { dockerfile, directory: directory.clone(), ignore, _unpacked: Some(Kept::Tar(unpacked)) })
+        Ok(Self {
+            dockerfile,
+            directory: directory.clone(),
+            ignore,
+            _unpacked: Some(Kept::Tar(Box::new(unpacked))),
+        })
     }
 }
 
@@ -128,7 +133,10 @@ impl BuildSource {
 ///
 /// # Errors
 /// If there is one that cannot be read.
-pub fn ignore_file(directory: &Path, dockerfile: Option<&Path>) -> Result<Option<SourceFile>, CommandError> {
+pub(crate) fn ignore_file(
+    directory: &Path,
+    dockerfile: Option<&Path>,
+) -> Result<Option<SourceFile>, CommandError> {
     let beside = dockerfile.map(|file| {
         let mut name = file.as_os_str().to_owned();
         name.push(".dockerignore");

@@ -12,7 +12,12 @@ use crate::environment::rfc3339;
 ///
 /// A build whose steps are all known therefore makes the same image, to the byte, as the build before (BuildKit,
 /// exporter/containerimage/writer.go).
-pub fn stamp(config: &mut ImageConfig, layers: &[SystemTime], epoch: Option<SystemTime>, now: SystemTime) {
+pub(crate) fn stamp(
+    config: &mut ImageConfig,
+    layers: &[SystemTime],
+    epoch: Option<SystemTime>,
+    now: SystemTime,
+) {
     let mut times = layers.iter();
     let mut own: Vec<Option<SystemTime>> = Vec::with_capacity(config.history.len());
     for entry in &config.history {

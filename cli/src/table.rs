@@ -4,19 +4,19 @@ use std::fmt;
 
 /// Rows under a head.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with a head.
-    pub fn new<const N: usize>(head: [&str; N]) -> Self {
+    pub(crate) fn new<const N: usize>(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(str::to_owned).to_vec()] }
     }
 
     /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
     }
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Table {
 }
 
 /// `3 hours ago`, as Docker words ages.
-pub fn age(seconds: i64) -> String {
+pub(crate) fn age(seconds: i64) -> String {
     let unit =
         |n: i64, one: &str, many: &str| if n == 1 { format!("{one} ago") } else { format!("{n} {many} ago") };
     match seconds {

@@ -7,7 +7,7 @@ use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize
 
 /// Keys go through as they are typed, until this is dropped.
 #[derive(Debug)]
-pub struct RawMode {
+pub(crate) struct RawMode {
     before: Termios,
 }
 
@@ -16,7 +16,7 @@ impl RawMode {
     ///
     /// # Errors
     /// If the terminal does not answer.
-    pub fn enter() -> io::Result<Option<Self>> {
+    pub(crate) fn enter() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
             return Ok(None);
@@ -37,7 +37,7 @@ impl Drop for RawMode {
 }
 
 /// The size of the user's terminal: rows and columns.
-pub fn size() -> (u16, u16) {
+pub(crate) fn size() -> (u16, u16) {
     for size in [tcgetwinsize(io::stdout()), tcgetwinsize(io::stdin()), tcgetwinsize(io::stderr())]
         .into_iter()
         .flatten()
@@ -50,7 +50,7 @@ pub fn size() -> (u16, u16) {
 }
 
 /// Gives the container's terminal the size of the user's.
-pub fn pass_size(to: impl AsFd) {
+pub(crate) fn pass_size(to: impl AsFd) {
     let (ws_row, ws_col) = size();
     // The container may have ended.
     let _ = tcsetwinsize(to, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
@@ -58,7 +58,7 @@ pub fn pass_size(to: impl AsFd) {
 
 /// Copies from one descriptor to another until there is no more, or nobody who takes it. A terminal whose other side is
 /// closed fails with EIO: that is its end.
-pub fn relay(from: OwnedFd, to: OwnedFd) {
+pub(crate) fn relay(from: OwnedFd, to: OwnedFd) {
     let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
     let mut buffer = [0; 16 << 10];
     loop {

@@ -15,13 +15,13 @@ use crate::error::CommandError;
 
 /// What a command works with.
 #[derive(Debug)]
-pub struct Services {
+pub(crate) struct Services {
     /// The process around kiln.
-    pub environment: Environment,
+    pub(crate) environment: Environment,
     /// The store.
-    pub store: Store,
+    pub(crate) store: Store,
     /// How steps are shut in, or why they cannot be: only commands that run something mind.
-    pub isolation: Result<Isolation, IsolationError>,
+    pub(crate) isolation: Result<Isolation, IsolationError>,
     client: OnceLock<Client>,
     runtime: OnceLock<Runtime>,
 }
@@ -31,7 +31,7 @@ impl Services {
     ///
     /// # Errors
     /// If the store cannot be opened.
-    pub fn open(cli: &Cli, environment: Environment) -> Result<Self, CommandError> {
+    pub(crate) fn open(cli: &Cli, environment: Environment) -> Result<Self, CommandError> {
         let wanted = match cli.isolation.as_str() {
             "auto" | "" | "default" => None,
             name => Some(
@@ -62,7 +62,7 @@ impl Services {
     ///
     /// # Errors
     /// Why there can be none.
-    pub fn launcher(&self) -> Result<&Launcher, CommandError> {
+    pub(crate) fn launcher(&self) -> Result<&Launcher, CommandError> {
         match &self.isolation {
             Ok(isolation) => Ok(&isolation.launcher),
             Err(error) => Err(CommandError::NoIsolation(error.to_string())),
@@ -70,7 +70,7 @@ impl Services {
     }
 
     /// The registry client, made when first needed: reading the machine's certificates takes longer than an unchanged build.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         self.client.get_or_init(|| Client::new(client_options(&self.environment)))
     }
 
@@ -78,7 +78,7 @@ impl Services {
     ///
     /// # Errors
     /// If threads cannot be started.
-    pub fn runtime(&self) -> Result<&Runtime, CommandError> {
+    pub(crate) fn runtime(&self) -> Result<&Runtime, CommandError> {
         if self.runtime.get().is_none() {
             // Two callers at once would only make one in vain.
             let _ = self.runtime.set(runtime()?);
@@ -91,7 +91,7 @@ impl Services {
 ///
 /// # Errors
 /// If threads cannot be started.
-pub fn runtime() -> Result<Runtime, CommandError> {
+pub(crate) fn runtime() -> Result<Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -99,7 +99,7 @@ pub fn runtime() -> Result<Runtime, CommandError> {
 }
 
 /// Credentials, proxies and certificates from where Docker and podman have them.
-pub fn client_options(environment: &Environment) -> ClientOptions {
+pub(crate) fn client_options(environment: &Environment) -> ClientOptions {
     let mut files: Vec<PathBuf> = vec![environment.docker_config_dir().join("config.json")];
     if let Some(file) = environment.get("REGISTRY_AUTH_FILE") {
         files.push(file.into());

@@ -9,14 +9,14 @@ use kiln_solver::{CacheKey, Definition, Worker};
 
 /// Joins the store and the executor for one build.
 #[derive(Clone)]
-pub struct BuildWorker {
+pub(crate) struct BuildWorker {
     store: Store,
     executor: Arc<Executor>,
 }
 
 /// Why a step failed. Cheap to clone: every step that waits for it gets it.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum WorkError {
+pub(crate) enum WorkError {
     /// The step itself.
     #[error(transparent)]
     Executor(#[from] Arc<ExecutorError>),
@@ -33,7 +33,7 @@ pub enum WorkError {
 
 impl BuildWorker {
     /// A worker for one build.
-    pub fn new(store: Store, executor: Executor) -> Self {
+    pub(crate) fn new(store: Store, executor: Executor) -> Self {
         Self { store, executor: Arc::new(executor) }
     }
 

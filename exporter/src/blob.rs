@@ -1,11 +1,14 @@
 //! Where the bytes of layers come from, and the small documents that the exporter makes itself.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use kiln_core::oci_spec::image::{Descriptor, MediaType};
-use kiln_core::{DiffId, Digest, Platform};
+use kiln_core::oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use kiln_core::{DiffId, Digest, ImageConfig, Platform};
 
+use crate::assemble::manifest_bytes;
 use crate::document;
+use crate::media::MediaTypes;
 
 /// A place that has blobs: the store, or a map in a test.
 pub trait BlobRead: Send + Sync {
@@ -92,6 +95,76 @@ pub struct Image {
     pub layers: Vec<LayerBlob>,
     /// What it runs on.
     pub platform: Platform,
+}
+
+impl Image {
+    /// An image from outside, with its documents as they came: their bytes decide its digest.
+    ///
+    /// # Errors
+    /// If the documents are not a manifest and a configuration, or disagree on how many layers there are.
+    pub fn from_documents(manifest: Vec<u8>, config: Vec<u8>) -> Result<Self, DocumentError> {
+        let parsed: ImageManifest = serde_json::from_slice(&manifest)?;
+        let described: ImageConfig = serde_json::from_slice(&config)?;
+        let diff_ids = &described.rootfs.diff_ids;
+        if diff_ids.len() != parsed.layers().len() {
+            return Err(DocumentError::Layers { manifest: parsed.layers().len(), config: diff_ids.len() });
+        }
+        let layers = parsed.layers().iter().zip(diff_ids);
+        let layers = layers.map(|(layer, diff_id)| LayerBlob { diff_id: *diff_id, descriptor: layer.clone() });
+        let platform = described.platform();
+        let media_type = match parsed.media_type() {
+            Some(media_type) => media_type.clone(),
+            None if parsed.config().media_type().to_string().contains("docker") => MediaTypes::Docker.manifest(),
+            None => MediaType::ImageManifest,
+        };
+        let mut document = Blob::new(media_type, manifest);
+        document.descriptor.set_platform(Some(document::oci_platform(&platform)));
+        Ok(Self {
+            config: Blob::new(parsed.config().media_type().clone(), config),
+            layers: layers.collect(),
+            manifest: document,
+            platform,
+        })
+    }
+}
+
+impl Image {
+    /// An image with this configuration, byte for byte, and a manifest made for it.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read, or lists another number of layers.
+    pub fn with_config(
+        config: Vec<u8>,
+        layers: Vec<LayerBlob>,
+        media_types: MediaTypes,
+    ) -> Result<Self, DocumentError> {
+        let described: ImageConfig = serde_json::from_slice(&config)?;
+        if described.rootfs.diff_ids.len() != layers.len() {
+            let (manifest, config) = (layers.len(), described.rootfs.diff_ids.len());
+            return Err(DocumentError::Layers { manifest, config });
+        }
+        let platform = described.platform();
+        let config = Blob::new(media_types.config(), config);
+        let descriptors: Vec<&Descriptor> = layers.iter().map(|layer| &layer.descriptor).collect();
+        let bytes = manifest_bytes(media_types, &config.descriptor, &descriptors, &BTreeMap::new());
+        Ok(Self { config, manifest: Blob::new(media_types.manifest(), bytes), layers, platform })
+    }
+}
+
+/// Documents that are no image's.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Not the JSON that they should be.
+    #[error("the manifest or configuration of the image cannot be read")]
+    Json(#[from] serde_json::Error),
+    /// They speak of different images.
+    #[error("the manifest lists {manifest} layers and the configuration {config}")]
+    Layers {
+        /// In the manifest.
+        manifest: usize,
+        /// In the configuration.
+        config: usize,
+    },
 }
 
 /// Several images under one name.

@@ -31,7 +31,7 @@ mod validate;
 
 pub use archive::{write_docker_tar, write_oci_tar};
 pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
-pub use blob::{Blob, BlobRead, BlobReadError, Exported, Image, Index, LayerBlob};
+pub use blob::{Blob, BlobRead, BlobReadError, DocumentError, Exported, Image, Index, LayerBlob};
 pub use directory::{LeftOut, write_directory};
 pub use error::ExportError;
 pub use file::to_file;

@@ -19,7 +19,7 @@ use crate::source::BuildSource;
 ///
 /// # Errors
 /// What is wrong with the command line or the Dockerfile, or the first step that failed.
-pub fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, CommandError> {
+pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let request = BuildRequest::new(args, &services.environment)?;
     let source = BuildSource::open(&request, &services.store)?;
     if request.call != Call::Build {

@@ -18,7 +18,7 @@ use crate::request::pairs;
 ///
 /// # Errors
 /// A file that cannot be read or understood.
-pub fn debug(command: &DebugCommand, environment: &Environment) -> Result<(), CommandError> {
+pub(crate) fn debug(command: &DebugCommand, environment: &Environment) -> Result<(), CommandError> {
     match command {
         DebugCommand::Ast { file } => ast(file),
         DebugCommand::Expand { env_file, escape } => expand(env_file.as_deref(), *escape, environment),

@@ -12,7 +12,7 @@ use crate::table::{Table, age};
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn du(args: &DuArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn du(args: &DuArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
     let usage = services.store.disk_usage()?;
     if format == Format::Json {

@@ -10,7 +10,7 @@ use crate::report;
 ///
 /// # Errors
 /// If the store cannot be read at all.
-pub fn fsck(args: &FsckArgs, services: &Services) -> Result<ExitCode, CommandError> {
+pub(crate) fn fsck(args: &FsckArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let checked = services.store.fsck(args.repair)?;
     let mut text = String::new();
     for damaged in &checked.damaged {

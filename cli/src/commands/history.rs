@@ -13,7 +13,7 @@ use crate::table::{Table, age};
 ///
 /// # Errors
 /// If the image does not exist.
-pub fn history(args: &HistoryArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn history(args: &HistoryArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
     let image = local::find(&services.store, &args.image)?;
     let mut layers = image.record.snapshot.layers.iter();

@@ -14,7 +14,7 @@ use crate::table::{Table, age};
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn images(args: &ImagesArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn images(args: &ImagesArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
     let wanted = args.name.as_deref().map(str::parse::<Reference>).transpose()?;
     let tagged = args

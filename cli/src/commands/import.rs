@@ -15,7 +15,7 @@ use crate::local;
 ///
 /// # Errors
 /// If the archive cannot be read, or a change is no instruction.
-pub fn import(args: &ImportArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn import(args: &ImportArgs, services: &Services) -> Result<(), CommandError> {
     let name = args.name.as_deref().map(str::parse::<Reference>).transpose()?;
     let platform = args.platform.as_deref().map(str::parse).transpose()?.unwrap_or_else(Platform::host);
     let mut config = ImageConfig::for_platform(&platform);

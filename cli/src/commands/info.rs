@@ -9,7 +9,7 @@ use crate::args::FormatArgs;
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn info(args: &FormatArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn info(args: &FormatArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Text, Format::Json])?;
     let root = services.store.root().display().to_string();
     let kernel = rustix::system::uname();

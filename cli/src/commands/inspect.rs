@@ -10,7 +10,7 @@ use crate::local;
 ///
 /// # Errors
 /// If an image does not exist.
-pub fn inspect(args: &InspectArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn inspect(args: &InspectArgs, services: &Services) -> Result<(), CommandError> {
     Format::parse(&args.format, &[Format::Json])?;
     let mut all = Vec::new();
     for typed in &args.images {

@@ -14,7 +14,7 @@ use crate::wiring::{client_options, runtime};
 ///
 /// # Errors
 /// If the registry refuses it, or it cannot be stored.
-pub fn login(args: &LoginArgs, environment: &Environment) -> Result<(), CommandError> {
+pub(crate) fn login(args: &LoginArgs, environment: &Environment) -> Result<(), CommandError> {
     let registry = registry(args.server.as_deref());
     if args.password.is_some() && args.password_stdin {
         return Err(CommandError::Usage("--password and --password-stdin exclude each other".to_owned()));
@@ -61,7 +61,7 @@ pub fn login(args: &LoginArgs, environment: &Environment) -> Result<(), CommandE
 ///
 /// # Errors
 /// If the file cannot be changed.
-pub fn logout(args: &LogoutArgs, environment: &Environment) -> Result<(), CommandError> {
+pub(crate) fn logout(args: &LogoutArgs, environment: &Environment) -> Result<(), CommandError> {
     let registry = registry(args.server.as_deref());
     let file = environment.docker_config_dir().join("config.json");
     let credentials = client_options(environment).credentials;

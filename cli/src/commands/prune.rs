@@ -14,13 +14,13 @@ use crate::request::{UsageError, limits};
 ///
 /// # Errors
 /// If the store cannot be changed, or a filter cannot be understood.
-pub fn prune(args: &PruneArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn prune(args: &PruneArgs, services: &Services) -> Result<(), CommandError> {
     let policy = policy(args)?;
     if !args.force && std::io::stdin().is_terminal() && !confirmed()? {
         return Ok(());
     }
     let freed = services.store.prune(&policy)?;
-    services.store.empty_trash();
+    services.store.empty_trash()?;
     let mut text = String::new();
     for record in &freed.records {
         text.push_str(&format!("{}\t{}\t{}\n", record.kind.as_str(), record.id, size(record.bytes)));

@@ -12,7 +12,7 @@ use crate::progress::{ProgressMode, Reporter};
 ///
 /// # Errors
 /// If there is none, or it cannot be fetched.
-pub fn pull(args: &PullArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn pull(args: &PullArgs, services: &Services) -> Result<(), CommandError> {
     let name: Reference = args.image.parse()?;
     let platform = args.platform.as_deref().map(str::parse).transpose()?.unwrap_or_else(Platform::host);
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };

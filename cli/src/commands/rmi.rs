@@ -10,7 +10,7 @@ use crate::local::{self, LocalError};
 ///
 /// # Errors
 /// If an image does not exist; the others are removed nevertheless.
-pub fn rmi(args: &RmiArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn rmi(args: &RmiArgs, services: &Services) -> Result<(), CommandError> {
     let index = services.store.index();
     let mut missing = None;
     let mut text = String::new();

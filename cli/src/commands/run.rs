@@ -28,7 +28,7 @@ use crate::wiring::Services;
 ///
 /// # Errors
 /// What kept the container from being made.
-pub fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let runtime = services.runtime()?;
     let image = runtime.block_on(find_or_pull(args, services))?;
     let view = services.store.layers().view(&image.snapshot)?;
@@ -133,7 +133,7 @@ fn process(args: &RunArgs, image: &ImageRecord, services: &Services) -> Result<P
     for option in &args.security_opt {
         match option.as_str() {
             "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => {
-                request.no_new_privileges = true
+                request.no_new_privileges = true;
             }
             "no-new-privileges=false" | "label=disable" | "apparmor=unconfined" => {}
             other => return Err(UsageError::value("security-opt", other, "not supported").into()),

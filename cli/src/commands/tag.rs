@@ -10,7 +10,7 @@ use crate::local;
 ///
 /// # Errors
 /// If there is no such image, or the new name is none.
-pub fn tag(args: &TagArgs, services: &Services) -> Result<(), CommandError> {
+pub(crate) fn tag(args: &TagArgs, services: &Services) -> Result<(), CommandError> {
     let target: Reference = args.target.parse()?;
     if target.digest().is_some() {
         return Err(CommandError::Usage(format!("`{}`: a name with a digest cannot be given", args.target)));

@@ -9,7 +9,7 @@ use crate::args::FormatArgs;
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn version(args: &FormatArgs) -> Result<(), CommandError> {
+pub(crate) fn version(args: &FormatArgs) -> Result<(), CommandError> {
     let version = env!("CARGO_PKG_VERSION");
     match Format::parse(&args.format, &[Format::Text, Format::Json])? {
         Format::Json => print(&format!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// A mistake in what was typed.
 #[derive(Debug, thiserror::Error)]
-pub enum UsageError {
+pub(crate) enum UsageError {
     /// A value of an option.
     #[error("invalid --{option} `{value}`: {problem}")]
     Value {

@@ -9,7 +9,7 @@ use crate::request::UsageError;
 
 /// Where a secret's value comes from. The value itself is read when a step asks for it, and kept nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretFrom {
+pub(crate) enum SecretFrom {
     /// A file.
     File(PathBuf),
     /// An environment variable.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use kiln_core::oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+use kiln_cache::Store;
+use kiln_core::oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use kiln_core::{Digest, ImageConfig, Platform};
 use kiln_registry::choose_platform;
 
@@ -44,29 +45,43 @@ impl Layout {
             Some(entry) => entry.clone(),
             None => return Err(SourceError::NotInLayout { name: self.name(reference), offered: names(&index) }),
         };
-        self.descend(entry, reference, platform)
+        self.descend(&|digest| self.read(digest), self.digest(&entry)?, reference, platform)
+    }
+
+    /// The image behind the digest of a manifest or an index whose documents are in the layout or in `store`.
+    ///
+    /// # Errors
+    /// As for [`Layout::resolve`].
+    pub fn image(&self, store: &Store, digest: &Digest, platform: &Platform) -> Result<LayoutImage, SourceError> {
+        let read = |digest: &Digest| match store.blobs().read(digest)? {
+            Some(bytes) => Ok(bytes),
+            None => self.read(digest),
+        };
+        self.descend(&read, *digest, "", platform)
     }
 
     fn descend(
         &self,
-        mut entry: Descriptor,
+        read: &dyn Fn(&Digest) -> Result<Vec<u8>, SourceError>,
+        mut digest: Digest,
         reference: &str,
         platform: &Platform,
     ) -> Result<LayoutImage, SourceError> {
         for _ in 0..DEPTH {
-            let digest = self.digest(&entry)?;
-            let bytes = self.read(&digest)?;
-            if !is_index(&entry, &bytes) {
+            let bytes = read(&digest)?;
+            if !is_index(&bytes) {
                 let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(self.document("manifest"))?;
                 let config_digest = self.digest(manifest.config())?;
-                let config = serde_json::from_slice(&self.read(&config_digest)?).map_err(self.document("configuration"))?;
+                let config =
+                    serde_json::from_slice(&read(&config_digest)?).map_err(self.document("configuration"))?;
                 return Ok(LayoutImage { manifest: digest, config_digest, config });
             }
             let index: ImageIndex = serde_json::from_slice(&bytes).map_err(self.document("index"))?;
-            entry = choose_platform(&index, platform).ok_or_else(|| SourceError::NotInLayout {
+            let chosen = choose_platform(&index, platform).ok_or_else(|| SourceError::NotInLayout {
                 name: format!("{} for {platform}", self.name(reference)),
                 offered: platforms(&index),
             })?;
+            digest = self.digest(&chosen)?;
         }
         Err(SourceError::NotInLayout { name: self.name(reference), offered: vec!["indexes of indexes".to_owned()] })
     }
@@ -100,15 +115,9 @@ impl Layout {
     }
 }
 
-fn is_index(descriptor: &Descriptor, bytes: &[u8]) -> bool {
-    match descriptor.media_type() {
-        MediaType::ImageIndex => true,
-        MediaType::ImageManifest => false,
-        other => {
-            let text = other.to_string();
-            text.contains("manifest.list") || serde_json::from_slice::<ImageIndex>(bytes).is_ok()
-        }
-    }
+/// Whether a document lists manifests: an image's manifest has a `config` instead.
+fn is_index(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<ImageIndex>(bytes).is_ok()
 }
 
 /// The entry of an index that `reference` means.
