@@ -17,8 +17,15 @@ mod floor;
 
 use std::process::{Command, ExitCode};
 
-/// Runs the rest of the arguments as an ordinary user with subordinate ids.
+/// Says that this process is an ordinary user's already.
 const AS_USER: &str = "--as-user";
+
+/// Has the rung of a user without subordinate ids taken.
+const ONE_ID: &str = "--one-id";
+
+/// The ways in which a case is run: the beginning of its name, and the flags that the ordinary user's process is given. A case
+/// that looks at ids other than root's has no sense where there are none.
+const WAYS: [(&str, &[&str]); 2] = [("rootless::", &[AS_USER]), ("one_id::", &[AS_USER, ONE_ID])];
 
 /// Makes a case the process that another run of it kills; the file it writes follows.
 const VICTIM: &str = "--victim";
@@ -37,10 +44,7 @@ fn main() -> ExitCode {
 
     if flag("--list") {
         if !flag("--ignored") {
-            for (name, _) in cases::CASES {
-                println!("{name}: test");
-                println!("rootless::{name}: test");
-            }
+            names_of_all().for_each(|name| println!("{name}: test"));
         }
         return ExitCode::SUCCESS;
     }
@@ -55,12 +59,13 @@ fn main() -> ExitCode {
 }
 
 fn run_one(name: &str, root: bool, as_user: bool) -> ExitCode {
-    if let (Some(plain), false) = (name.strip_prefix("rootless::"), as_user) {
+    let way = WAYS.iter().find_map(|(way, flags)| Some((name.strip_prefix(way)?, flags)));
+    if let (Some((plain, flags)), false) = (way, as_user) {
         if !root {
             eprintln!("skipped: becoming another user needs root");
             return ExitCode::SUCCESS;
         }
-        return fixture::as_ordinary_user(&["--exact", plain, AS_USER]);
+        return fixture::as_ordinary_user(&[&["--exact", plain], *flags].concat());
     }
     let Some((_, case)) = cases::CASES.iter().find(|(known, _)| *known == name) else {
         eprintln!("no test is called {name}");
@@ -82,9 +87,7 @@ fn run_all(filters: &[&String]) -> ExitCode {
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let mut failed = Vec::new();
-    let plain = cases::CASES.iter().map(|(name, _)| (*name).to_owned());
-    let rootless = cases::CASES.iter().map(|(name, _)| format!("rootless::{name}"));
-    for name in plain.chain(rootless).filter(|name| wanted(name)) {
+    for name in names_of_all().filter(|name| wanted(name)) {
         let program = std::env::current_exe().expect("this program has a path");
         let output =
             Command::new(program).args(["--exact", &name]).output().expect("this program can be started");
@@ -101,4 +104,12 @@ fn run_all(filters: &[&String]) -> ExitCode {
     }
     println!("\n{} failed: {failed:?}", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each case in each way.
+fn names_of_all() -> impl Iterator<Item = String> {
+    let ways = ["", WAYS[0].0, WAYS[1].0].into_iter();
+    ways.flat_map(|way| cases::CASES.iter().map(move |(name, _)| format!("{way}{name}"))).filter(|name| {
+        !(name.starts_with(WAYS[1].0) && cases::NEED_IDS.iter().any(|case| name.ends_with(case)))
+    })
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use kiln_executor::process::User;
-use kiln_executor::sandbox::{Content, Graft, GraftSource, Io, SandboxError, Status, Stream, Tree};
+use kiln_executor::sandbox::{Content, Graft, GraftSource, Io, Profile, SandboxError, Status, Stream, Tree};
 
 use crate::attacks;
 use crate::fixture::{Fixture, chain};
@@ -34,6 +34,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     cases::limits_are_lowered_to_what_is_allowed,
     cases::memory_limits_kill_and_tell,
     cases::several_steps_run_at_once,
+    cases::an_insecure_step_has_everything,
     attacks::the_filter_refuses,
     attacks::host_paths_are_hidden_or_read_only,
     attacks::nothing_of_kiln_is_left_open,
@@ -47,6 +48,13 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     attacks::replaced_mount_points_are_left_alone,
     attacks::odd_mount_options_are_refused,
     attacks::the_hosts_devices_cannot_be_changed,
+];
+
+/// Cases that need more ids than one.
+pub(crate) const NEED_IDS: &[&str] = &[
+    "streams_are_pipes_or_nothing",
+    "users_have_their_ids_and_no_capabilities",
+    "grafts_show_files_trees_and_memory",
 ];
 
 fn exit_codes_and_signals_are_told(fixture: &Fixture) {
@@ -342,4 +350,14 @@ fn several_steps_run_at_once(fixture: &Fixture) {
     let mut output = fs::File::from(running.stdout.take().expect("a pipe"));
     drop(running);
     assert_eq!(output.read(&mut [0]).expect("the pipe ends"), 0);
+}
+
+fn an_insecure_step_has_everything(fixture: &Fixture) {
+    let mut step = fixture
+        .step("grep -E '^(CapEff|Seccomp:)' /proc/self/status; mount -t tmpfs x /tmp && echo mounted; unshare -m true && echo unshared")
+        .with(|s| s.insecure = true);
+    step.bundle.profile = Profile::Unconfined;
+    let output = step.run().output;
+    let all = rustix::thread::capabilities(None).expect("they can be read").permitted.bits();
+    assert_eq!(output, format!("CapEff:\t{all:016x}\nSeccomp:\t0\nmounted\nunshared\n"));
 }

@@ -44,9 +44,22 @@ const APPLETS: &[&str] = &[
 
 impl Fixture {
     pub(crate) fn enter() -> Result<Self, String> {
-        let isolation = enter(&IsolationRequest::default()).map_err(|error| error.to_string())?;
-        let store =
-            tempfile::Builder::new().prefix("kiln-sandbox").tempdir_in("/tmp").map_err(|e| e.to_string())?;
+        // A process that is going to be killed leaves its store to the one that kills it.
+        let marker = crate::victim_marker().map(PathBuf::from);
+        Self::enter_with_store_in(marker.as_deref().and_then(Path::parent).unwrap_or(Path::new("/tmp")))
+    }
+
+    pub(crate) fn enter_with_store_in(place: &Path) -> Result<Self, String> {
+        let flag = |name: &str| std::env::args().any(|argument| argument == name);
+        let wanted = match (flag(crate::AS_USER), flag(crate::ONE_ID)) {
+            (true, true) => Some(Rung::SingleId),
+            (true, false) => Some(Rung::SubordinateIds),
+            (false, _) => None,
+        };
+        let isolation =
+            enter(&IsolationRequest { wanted, login: None }).map_err(|error| error.to_string())?;
+        let store = tempfile::Builder::new().prefix("kiln-sandbox").tempdir_in(place);
+        let store = store.map_err(|error| error.to_string())?;
         let fixture = Self { isolation, store };
         mount_points(&fixture.path("points")).expect("the store is writable");
         fixture.make_base();
@@ -188,15 +201,18 @@ const USER: &str = "kiln-test";
 
 /// Runs this program as an ordinary user with subordinate ids.
 pub(crate) fn as_ordinary_user(arguments: &[&str]) -> ExitCode {
+    // Other tests may be about the same.
+    let lock = fs::File::create("/tmp/kiln-test-user.lock").expect("/tmp is writable");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a file can be locked");
     let listed = |file: &str| fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("{USER}:")));
     if !listed("/etc/passwd") {
-        // Another test may be making it at the same time.
         let _ = Command::new("useradd").args(["--no-create-home", "--shell", "/bin/sh", USER]).status();
     }
     if !listed("/etc/subuid") || !listed("/etc/subgid") {
         let ranges = ["--add-subuids", "5000000-5065535", "--add-subgids", "5000000-5065535", USER];
         let _ = Command::new("usermod").args(ranges).status();
     }
+    drop(lock);
     // The program may lie where that user cannot go.
     let copy = tempfile::Builder::new().prefix("kiln-rootless").tempdir_in("/tmp").expect("/tmp is writable");
     fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -209,6 +209,8 @@ fn overlay_by_text(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -217,6 +219,47 @@ mod tests {
             for (key, value) in fixed_options(marks) {
                 assert!(["off", "nofollow"].contains(value), "{key}={value}");
             }
+        }
+    }
+
+    /// The way of old kernels shows the same as the new one, with paths of any length.
+    #[test]
+    fn both_ways_mount_the_same_overlay() {
+        // Of this thread alone: the test harness has others.
+        if sys::unshare(rustix::thread::UnshareFlags::NEWNS).is_err() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let flags =
+            rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", flags).unwrap();
+        let store = tempfile::tempdir().unwrap();
+        let long = store.path().join("long".repeat(50)).join("name".repeat(50));
+        let layers: Vec<PathBuf> = (0..40).map(|n| long.join(n.to_string())).collect();
+        for (n, layer) in layers.iter().enumerate() {
+            fs::create_dir_all(layer).unwrap();
+            fs::write(layer.join("top"), n.to_string()).unwrap();
+            fs::write(layer.join(format!("file{n}")), "").unwrap();
+        }
+        for (name, mount) in [
+            (
+                "new",
+                overlay_by_parts as fn(&[PathBuf], Option<&Writable>, Marks) -> rustix::io::Result<OwnedFd>,
+            ),
+            ("old", overlay_by_text),
+        ] {
+            let writable =
+                Writable { upper: long.join(name).join("upper"), work: long.join(name).join("work") };
+            fs::create_dir_all(&writable.upper).unwrap();
+            fs::create_dir_all(&writable.work).unwrap();
+            let mounted = mount(&layers, Some(&writable), Marks::Trusted).unwrap();
+            let root = format!("/proc/self/fd/{}", mounted.as_raw_fd());
+            assert_eq!(fs::read_to_string(format!("{root}/top")).unwrap(), "39", "{name}");
+            assert_eq!(fs::read_dir(format!("{root}/")).unwrap().count(), 41, "{name}");
+            fs::write(format!("{root}/top"), "written").unwrap();
+            fs::remove_file(format!("{root}/file3")).unwrap();
+            assert_eq!(fs::read_to_string(writable.upper.join("top")).unwrap(), "written", "{name}");
+            assert_eq!(fs::read_dir(&writable.upper).unwrap().count(), 2, "{name}");
         }
     }
 }
