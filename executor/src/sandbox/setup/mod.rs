@@ -151,13 +151,7 @@ fn enter_root(
     root.enter(plan.root_read_only)?;
 
     if plan.namespaces.uts {
-        if let Some(name) = &plan.hostname {
-            rustix::system::sethostname(name.as_bytes()).during(|| format!("set the host name {name}"))?;
-        }
-        if let Some(name) = &plan.domainname {
-            rustix::system::setdomainname(name.as_bytes())
-                .during(|| format!("set the domain name {name}"))?;
-        }
+        name_host(plan)?;
     }
     match plan.process.stdio {
         Stdio::Terminal(rows, columns) => {
@@ -170,6 +164,23 @@ fn enter_root(
         }
         Stdio::Streams(given) => standard_streams(given, streams, plan.process.uid),
     }
+}
+
+/// Sets host and domain name. In a container whose engine forbids that, the step sees the container's.
+fn name_host(plan: &Plan) -> Setup<()> {
+    let forbidden_is_fine = |result| match result {
+        Err(rustix::io::Errno::PERM) => Ok(()),
+        result => result,
+    };
+    if let Some(name) = &plan.hostname {
+        forbidden_is_fine(rustix::system::sethostname(name.as_bytes()))
+            .during(|| format!("set the host name {name}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        forbidden_is_fine(rustix::system::setdomainname(name.as_bytes()))
+            .during(|| format!("set the domain name {name}"))?;
+    }
+    Ok(())
 }
 
 fn standard_streams(given: [Given; 3], streams: Vec<OwnedFd>, uid: u32) -> Setup<[OwnedFd; 3]> {
