@@ -110,11 +110,14 @@ impl Image {
             return Err(DocumentError::Layers { manifest: parsed.layers().len(), config: diff_ids.len() });
         }
         let layers = parsed.layers().iter().zip(diff_ids);
-        let layers = layers.map(|(layer, diff_id)| LayerBlob { diff_id: *diff_id, descriptor: layer.clone() });
+        let layers =
+            layers.map(|(layer, diff_id)| LayerBlob { diff_id: *diff_id, descriptor: layer.clone() });
         let platform = described.platform();
         let media_type = match parsed.media_type() {
             Some(media_type) => media_type.clone(),
-            None if parsed.config().media_type().to_string().contains("docker") => MediaTypes::Docker.manifest(),
+            None if parsed.config().media_type().to_string().contains("docker") => {
+                MediaTypes::Docker.manifest()
+            }
             None => MediaType::ImageManifest,
         };
         let mut document = Blob::new(media_type, manifest);
