@@ -1,4 +1,5 @@
 //! The store through its public face: several handles at once, crashes, boots, collections, damage.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod blobs;
 mod boot;
