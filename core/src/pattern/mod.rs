@@ -9,6 +9,7 @@
 
 mod compile;
 mod ignore;
+mod tokens;
 pub mod wildcard;
 
 pub use ignore::{Decision, Ignore, IgnoreError, Matched, Rule};
