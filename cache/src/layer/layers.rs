@@ -57,6 +57,9 @@ struct Memo {
 /// As many entries as are remembered, of all manifests together: about 60 MB.
 const REMEMBERED: usize = 300_000;
 
+/// As many views as are remembered: each lists its layers, of which there may be a thousand.
+const VIEWS: usize = 64;
+
 /// A finished layer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -133,8 +136,21 @@ impl Layers {
         let layers: Vec<Layer> =
             snapshot.mountable().iter().map(|id| self.get(id)).collect::<Result<_, _>>()?;
         let view = Arc::new(View::new(layers));
-        self.memo().views.insert(snapshot.clone(), Arc::clone(&view));
+        let mut memo = self.memo();
+        if memo.views.len() >= VIEWS {
+            memo.views.clear();
+        }
+        memo.views.insert(snapshot.clone(), Arc::clone(&view));
         Ok(view)
+    }
+
+    /// One layer that stands for all of `layers` (bottom first) at the bottom of a stack: a mount has room for 500, and a
+    /// lookup costs a little for each. Files are linked, not copied.
+    ///
+    /// # Errors
+    /// One of them is not there or damaged, or the store cannot be written.
+    pub fn flatten(&self, layers: &Snapshot) -> Result<Layer, LayerError> {
+        super::flatten::flatten(self, layers)
     }
 
     /// What a snapshot means to a build: the digest of its layers' content ids. It reads 48 bytes a layer.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `entry`, `manifest`, `encoding` | what is in a layer, as values and as bytes |
 //! | `layers`, `draft` | `layers/<id>/{tree,manifest}`, and a tree that will be there |
-//! | `view` | a snapshot's layers as one file system, from manifests alone |
+//! | `view`, `flatten` | a snapshot's layers as one file system, from manifests alone; as one layer |
 //! | `rooted` | the only door to files inside a tree |
 //! | `writer` | writes a tree and its manifest at once: COPY, ADD, image layers |
 //! | `diff` | the manifest of what a step wrote through an overlay mount |
@@ -18,6 +18,7 @@ mod draft;
 mod encoding;
 mod entry;
 mod error;
+mod flatten;
 mod layers;
 mod manifest;
 mod pack;

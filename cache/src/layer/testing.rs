@@ -23,12 +23,17 @@ pub(crate) struct TestLayers {
 
 impl TestLayers {
     pub(crate) fn new() -> Self {
+        Self::with(OverlayXattrs::Trusted)
+    }
+
+    /// A store whose mounts mark directories in this way.
+    pub(crate) fn with(xattrs: OverlayXattrs) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["layers", "tmp", "leases", "locks", "trash"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let session = Session::new(dir.path().to_owned(), Trash::new(dir.path().join("trash")));
-        Self { layers: Layers::new(Arc::new(session), OverlayXattrs::Trusted), dir }
+        Self { layers: Layers::new(Arc::new(session), xattrs), dir }
     }
 
     /// A layer with this content.
@@ -184,10 +189,11 @@ impl Mounted {
         );
         lowers.extend(below.mountable().iter().map(|id| store.layers.get(id).unwrap().tree().to_owned()));
         let lowers: Vec<String> = lowers.iter().rev().map(|path| path.display().to_string()).collect();
-        let mut options = format!(
-            "lowerdir={},redirect_dir=nofollow,index=off,metacopy=off,xino=off,uuid=off",
-            lowers.join(":")
-        );
+        let mode = match store.layers.xattrs() {
+            OverlayXattrs::Trusted => "redirect_dir=nofollow,index=off,metacopy=off,xino=off",
+            OverlayXattrs::User => "userxattr",
+        };
+        let mut options = format!("lowerdir={},uuid=off,{mode}", lowers.join(":"));
         if let Some(draft) = draft {
             let (upper, work) = (draft.tree().display(), draft.work().display());
             write!(options, ",upperdir={upper},workdir={work},volatile").unwrap();

@@ -9,6 +9,7 @@ use super::super::testing::{
     Mounted, TestLayers, assert_tree_is_manifest, is_root, listing, looks, would_look,
 };
 use super::super::{Layer, View};
+use crate::store::OverlayXattrs;
 
 /// Runs `step` in a mount of `layers` and commits it. The new layer's tree must be its manifest, and a mount of all
 /// layers must look as the step left it.
@@ -291,9 +292,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
     fn a_stack_of_committed_steps_looks_as_the_kernel_shows_it(
-        steps in proptest::collection::vec(actions(1..25), 1..5)
+        steps in proptest::collection::vec(actions(1..25), 1..5),
+        mode in prop_oneof![Just(OverlayXattrs::Trusted), Just(OverlayXattrs::User)],
     ) {
-        let store = TestLayers::new();
+        let store = TestLayers::with(mode);
         if !is_root() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use libdeflater::{CompressionLvl, Compressor};
 
 /// Compressible and incompressible parts are told apart in steps of this.
-const SEGMENT: usize = 64 * 1024;
+const SEGMENT: usize = 32 * 1024;
 
 /// Compresses blocks; one a thread.
 pub(super) struct Packer {
@@ -49,7 +49,7 @@ impl Packer {
 
 /// Whether bytes look compressed or encrypted already: in samples of them, all values come about equally often.
 fn is_dense(bytes: &[u8]) -> bool {
-    const SAMPLE: usize = 1024;
+    const SAMPLE: usize = 512;
     const SAMPLES: usize = 8;
     if bytes.len() < SAMPLE * SAMPLES {
         return false;
@@ -61,7 +61,7 @@ fn is_dense(bytes: &[u8]) -> bool {
             counts[usize::from(byte)] += 1;
         }
     }
-    // For n random bytes, n + n(n-1)/256 on average; 2 % above that is thirty standard deviations away.
+    // For n random bytes, n + n(n-1)/256 on average, with a standard deviation of half a percent of that.
     let n = (SAMPLE * SAMPLES) as u64;
     let expected = n + n * (n - 1) / 256;
     let squares: u64 = counts.iter().map(|count| count * count).sum();

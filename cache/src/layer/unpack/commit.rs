@@ -6,10 +6,11 @@ use kiln_core::Snapshot;
 
 use super::super::entry::{self, Attributes, Kind};
 use super::super::error::{LayerError, MemberError};
+use super::super::flatten;
 use super::super::layers::Layer;
 use super::super::rooted::Links;
-use super::super::view::{Found, View};
-use super::super::writer::{Node, TreeWriter};
+use super::super::view::View;
+use super::super::writer::TreeWriter;
 use super::{Notes, Unpacked, missing_parents};
 
 impl Unpacked {
@@ -115,26 +116,9 @@ impl Finish<'_> {
             let found = self.view.lookup(&to).filter(|found| !found.entry().is_dir());
             let found = found.ok_or_else(|| MemberError::LinkTarget(to.clone()).at(&path))?;
             self.imply(&path)?;
-            self.copy(&path, &found)?;
+            flatten::copy(self.writer, self.view, &found, &path)?;
         }
         Ok(())
-    }
-
-    fn copy(&self, path: &Path, found: &Found<'_>) -> Result<(), LayerError> {
-        let from = found.target();
-        match &from.kind {
-            Kind::File(_) => {
-                let content = self.view.open(found)?;
-                self.writer.copy_file(path, &from.attributes, &content).map(drop)
-            }
-            Kind::Symlink { target } => self.writer.symlink(path, target, &from.attributes),
-            Kind::Char(device) => self.writer.node(path, Node::Char(*device), &from.attributes),
-            Kind::Block(device) => self.writer.node(path, Node::Block(*device), &from.attributes),
-            Kind::Fifo => self.writer.node(path, Node::Fifo, &from.attributes),
-            Kind::Dir | Kind::HardLink { .. } | Kind::Whiteout => {
-                Err(MemberError::LinkTarget(from.path.clone()).at(path))
-            }
-        }
     }
 
     fn whiteouts(&mut self) -> Result<(), LayerError> {
