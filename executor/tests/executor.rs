@@ -2,6 +2,8 @@
 //!
 //! The isolation is entered before there are threads, which the usual harness cannot do: each test is a process of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
+
 #[path = "executor/cases.rs"]
 mod cases;
 #[path = "executor/world.rs"]

@@ -90,7 +90,9 @@ impl Wanted {
         for pattern in patterns {
             if pattern.len() >= depth && one(&pattern[..depth], path) == Reach::Whole {
                 let rest = &pattern[depth..];
-                added.push([&[resolved.clone()], rest].concat().join("/"));
+                added.push(
+                    std::iter::once(&resolved).chain(rest).map(String::as_str).collect::<Vec<_>>().join("/"),
+                );
             }
         }
         added

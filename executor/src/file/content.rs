@@ -32,7 +32,7 @@ pub(crate) fn content(edit: &FileEdit, index: usize, tree: &dyn Tree) -> Result<
             let selection = Selection::new(tree, copy, path, *required)?;
             hasher.number(selection.roots.len() as u64);
             for root in &selection.roots {
-                root.file_name().map(Path::new).unwrap_or(Path::new("")).stable_hash(&mut hasher);
+                root.file_name().map_or(Path::new(""), Path::new).stable_hash(&mut hasher);
                 let from = resolve(tree, root)?;
                 match tree.node(&from) {
                     Some(node) if node.is_dir() => {

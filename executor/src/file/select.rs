@@ -61,7 +61,7 @@ impl Selection {
             }
             roots
         } else {
-            vec![relative(path)]
+            vec![plain(tree, path)?]
         };
         for root in &roots {
             if tree.node(&resolve(tree, root)?).is_none() {
@@ -115,6 +115,20 @@ fn relative(path: &str) -> PathBuf {
 fn not_found(path: &str) -> FileError {
     let path = kiln_core::path::clean(&format!("/{path}"));
     FileError::NotFound { path, left_out: None }
+}
+
+/// A path without wildcards. A backslash in it stands for itself if that is a file, otherwise it quotes what follows.
+fn plain(tree: &dyn Tree, path: &str) -> Result<PathBuf, FileError> {
+    let written = relative(path);
+    if !path.contains('\\') || tree.node(&resolve(tree, &written)?).is_some() {
+        return Ok(written);
+    }
+    let mut unquoted = String::with_capacity(path.len());
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
+        unquoted.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    Ok(relative(&unquoted))
 }
 
 /// The paths that match a pattern, in order: the components before the first wildcard are followed, the rest is matched as

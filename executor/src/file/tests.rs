@@ -230,6 +230,7 @@ fn sources_that_are_links_are_followed_links_in_directories_are_kept() {
 fn a_wildcard_may_match_nothing_a_name_may_not() {
     check(&[], &["f 644 a"], copy(&["*.txt", "a"], "/d/"), &["d 755 d/", "f 644 d/a @"]);
     check_error(&[], &["f 644 a"], copy(&["b"], "/d/"), "\"/b\": not found");
+    check(&[], &["f 644 a*", "f 644 ab"], copy(&["/a\\*"], "/d/"), &["d 755 d/", "f 644 d/a* @"]);
     check(&[], &["f 644 a", "f 644 b"], copy(&["[!a]"], "/d/"), &["d 755 d/", "f 644 d/a @"]);
     check(&[], &["f 644 a", "f 644 b"], copy(&["[^a]"], "/d/"), &["d 755 d/", "f 644 d/b @"]);
 }
@@ -266,6 +267,7 @@ fn parents_are_rebuilt_from_the_pivot_on() {
         parents("**/*.md"),
         &["d 755 p/ @", "d 700 p/x/", "d 711 p/x/y/", "f 644 p/x/y/b.md @"],
     );
+    check(&[], &source, parents("/./x/z"), &["d 755 p/ @", "d 700 p/x/", "d 755 p/x/z/ @"]);
     check_error(&[], &source, parents("x/nosuch"), "\"/x/nosuch\": not found");
 }
 

@@ -82,8 +82,8 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn file(&self, path: &PathBuf, planned: &Planned, content: FileContent) -> Result<(), FileError> {
-        let Some(bytes) = &planned.bytes else { return Err(FileError::Changed { path: path.clone() }) };
+    fn file(&self, path: &Path, planned: &Planned, content: FileContent) -> Result<(), FileError> {
+        let Some(bytes) = &planned.bytes else { return Err(FileError::Changed { path: path.to_path_buf() }) };
         for layer in self.reuse.candidates(bytes) {
             let same = layer.manifest.get(path).is_some_and(|entry| entry.kind == Kind::File(content));
             if same && self.writer.link_from_layer(path, &planned.attributes, &layer)?.is_some() {

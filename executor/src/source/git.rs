@@ -289,9 +289,9 @@ fn remove_git_files(directory: &Path) -> io::Result<()> {
         let file_type = entry.file_type()?;
         if entry.file_name() == ".git" {
             if file_type.is_dir() {
-                std::fs::remove_dir_all(entry.path())?
+                std::fs::remove_dir_all(entry.path())?;
             } else {
-                std::fs::remove_file(entry.path())?
+                std::fs::remove_file(entry.path())?;
             }
         } else if file_type.is_dir() {
             remove_git_files(&entry.path())?;

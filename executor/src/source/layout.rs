@@ -39,11 +39,14 @@ impl Layout {
     /// If there is none, none for `platform`, or a document is not what its digest says.
     pub fn resolve(&self, reference: &str, platform: &Platform) -> Result<LayoutImage, SourceError> {
         let path = self.directory.join("index.json");
-        let bytes = std::fs::read(&path).map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
+        let bytes =
+            std::fs::read(&path).map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
         let index: ImageIndex = serde_json::from_slice(&bytes).map_err(self.document("index"))?;
         let entry = match entry(&index, reference) {
             Some(entry) => entry.clone(),
-            None => return Err(SourceError::NotInLayout { name: self.name(reference), offered: names(&index) }),
+            None => {
+                return Err(SourceError::NotInLayout { name: self.name(reference), offered: names(&index) });
+            }
         };
         self.descend(&|digest| self.read(digest), self.digest(&entry)?, reference, platform)
     }
@@ -52,7 +55,12 @@ impl Layout {
     ///
     /// # Errors
     /// As for [`Layout::resolve`].
-    pub fn image(&self, store: &Store, digest: &Digest, platform: &Platform) -> Result<LayoutImage, SourceError> {
+    pub fn image(
+        &self,
+        store: &Store,
+        digest: &Digest,
+        platform: &Platform,
+    ) -> Result<LayoutImage, SourceError> {
         let read = |digest: &Digest| match store.blobs().read(digest)? {
             Some(bytes) => Ok(bytes),
             None => self.read(digest),
@@ -70,7 +78,8 @@ impl Layout {
         for _ in 0..DEPTH {
             let bytes = read(&digest)?;
             if !is_index(&bytes) {
-                let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(self.document("manifest"))?;
+                let manifest: ImageManifest =
+                    serde_json::from_slice(&bytes).map_err(self.document("manifest"))?;
                 let config_digest = self.digest(manifest.config())?;
                 let config =
                     serde_json::from_slice(&read(&config_digest)?).map_err(self.document("configuration"))?;
@@ -83,7 +92,10 @@ impl Layout {
             })?;
             digest = self.digest(&chosen)?;
         }
-        Err(SourceError::NotInLayout { name: self.name(reference), offered: vec!["indexes of indexes".to_owned()] })
+        Err(SourceError::NotInLayout {
+            name: self.name(reference),
+            offered: vec!["indexes of indexes".to_owned()],
+        })
     }
 
     /// Where a blob lies.
@@ -94,7 +106,8 @@ impl Layout {
     /// A small document, checked.
     pub(super) fn read(&self, digest: &Digest) -> Result<Vec<u8>, SourceError> {
         let path = self.blob(digest);
-        let bytes = std::fs::read(&path).map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
+        let bytes =
+            std::fs::read(&path).map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
         let found = Digest::of(&bytes);
         if found == *digest { Ok(bytes) } else { Err(SourceError::Damaged { path, found }) }
     }
@@ -122,10 +135,12 @@ fn is_index(bytes: &[u8]) -> bool {
 
 /// The entry of an index that `reference` means.
 fn entry<'a>(index: &'a ImageIndex, reference: &str) -> Option<&'a Descriptor> {
-    let annotation = |entry: &'a Descriptor, key: &str| entry.annotations().as_ref()?.get(key).map(String::as_str);
+    let annotation =
+        |entry: &'a Descriptor, key: &str| entry.annotations().as_ref()?.get(key).map(String::as_str);
     let called = |entry: &&'a Descriptor, tag: &str| {
         annotation(entry, REF_NAME) == Some(tag)
-            || annotation(entry, FULL_NAME).is_some_and(|name| name == tag || name.ends_with(&format!(":{tag}")))
+            || annotation(entry, FULL_NAME)
+                .is_some_and(|name| name == tag || name.ends_with(&format!(":{tag}")))
             || entry.digest().to_string() == tag
     };
     let entries = index.manifests();

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
+use std::time::Instant;
 
 use kiln_cache::Kind;
 use kiln_core::{
-    Access, CacheMount, ExecMount, FileAction, FileEdit, InlineFile, MountKind, Op, SecretEnv, Sharing, Source,
+    Access, CacheMount, ExecMount, FileAction, FileEdit, InlineFile, MountKind, Op, SecretEnv, Sharing,
 };
 use kiln_executor::{ExecutorError, Value};
 
@@ -33,17 +34,18 @@ fn a_context_is_copied_and_a_process_runs_on_it(world: &World) {
     let base = world.busybox();
     let app = world.run(&Op::File(copy(&["app"], "/srv/app/")), &[base, world.context()]);
     assert_eq!(world.last_layer(&app), ["d 755 0:0 srv", "d 755 0:0 srv/app", "f 755 0:0 srv/app/run.sh"]);
-    let built = world.sh("sh /srv/app/run.sh kiln; cat /etc/hosts /etc/resolv.conf; echo out > /srv/out; rm /bin/touch", &app);
+    let built = world.sh(
+        "sh /srv/app/run.sh kiln; cat /etc/hosts /etc/resolv.conf; echo out > /srv/out; rm /bin/touch",
+        &app,
+    );
     let printed = world.printed();
     assert!(printed.starts_with("hello from kiln\n127.0.0.1\tlocalhost buildkitsandbox\n"), "{printed}");
     assert!(printed.ends_with("nameserver 192.0.2.1\n"), "{printed}");
     assert_eq!(world.read(&built, "srv/out"), "out\n");
-    assert_eq!(world.last_layer(&built), [
-        "d 755 0:0 bin",
-        "w 0 0:0 bin/touch",
-        "d 755 0:0 srv",
-        "f 644 0:0 srv/out"
-    ]);
+    assert_eq!(
+        world.last_layer(&built),
+        ["d 755 0:0 bin", "w 0 0:0 bin/touch", "d 755 0:0 srv", "f 644 0:0 srv/out"]
+    );
     let nothing = world.sh("true", &built);
     assert_eq!(world.last_layer(&nothing), Vec::<String>::new());
 }
@@ -51,13 +53,19 @@ fn a_context_is_copied_and_a_process_runs_on_it(world: &World) {
 fn a_failing_process_tells_its_exit_code(world: &World) {
     let base = world.busybox();
     let run = |script: &str| {
-        world.try_run(&world.executor(), &Op::Exec(exec(script)), std::slice::from_ref(&base)).unwrap_err().to_string()
+        world
+            .try_run(&world.executor(), &Op::Exec(exec(script)), std::slice::from_ref(&base))
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(run("exit 42"), "process \"/bin/sh -c exit 42\" did not complete successfully: exit code: 42");
     let mut op = exec("true");
     op.user = "daemon".into();
     let error = world.try_run(&world.executor(), &Op::Exec(op), std::slice::from_ref(&base)).unwrap_err();
-    assert!(error.to_string().contains("unable to find user daemon: no matching entries in passwd file"), "{error}");
+    assert!(
+        error.to_string().contains("unable to find user daemon: no matching entries in passwd file"),
+        "{error}"
+    );
     let error = world.try_run(&world.executor(), &Op::File(copy(&["nosuch"], "/")), &[base, world.context()]);
     assert!(error.unwrap_err().to_string().contains("\"/nosuch\": not found"));
 }
@@ -99,8 +107,12 @@ fn tar(world: &World, name: &str, script: &str) {
     let place = world.file(name, "", 0o644);
     let scratch = tempfile::tempdir().unwrap();
     let script = format!("set -e; umask 022; {script}");
-    let status =
-        Command::new("sh").args(["-c", &script, "sh"]).arg(&place).current_dir(scratch.path()).status().unwrap();
+    let status = Command::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(&place)
+        .current_dir(scratch.path())
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -118,40 +130,38 @@ fn an_archive_is_unpacked_with_its_owners(world: &World) {
     world.file("single.gz", "not a tar", 0o644);
     let base = world.busybox();
     let made = world.run(&Op::File(add("any-name", "/")), &[base, world.context()]);
-    assert_eq!(world.last_layer(&made), [
-        "d 755 0:0 bin",
-        "d 755 0:0 etc",
-        "d 700 7:8 etc/app",
-        "f 644 7:8 etc/app/conf",
-        "l 777 0:0 etc/app/link",
-        "h 644 7:8 etc/app/second"
-    ]);
+    assert_eq!(
+        world.last_layer(&made),
+        [
+            "d 755 0:0 bin",
+            "d 755 0:0 etc",
+            "d 700 7:8 etc/app",
+            "f 644 7:8 etc/app/conf",
+            "l 777 0:0 etc/app/link",
+            "h 644 7:8 etc/app/second"
+        ]
+    );
     assert_eq!(world.read(&made, "etc/app/second"), "x\n");
-    assert_eq!(world.sh("cat /etc/app/link", &made).clone_layers(), snapshot(&made).layers.len() + 1);
+    world.sh("cat /etc/app/link", &made);
     assert_eq!(world.printed(), "x\n");
     let copied = world.run(&Op::File(add("single.gz", "/")), &[scratch(), world.context()]);
     assert_eq!(world.last_layer(&copied), ["f 644 0:0 single.gz"]);
 }
 
-trait Layers {
-    fn clone_layers(&self) -> usize;
-}
-
-impl Layers for Value {
-    fn clone_layers(&self) -> usize {
-        snapshot(self).layers.len()
-    }
-}
-
 fn a_hostile_archive_stays_inside(world: &World) {
     // Through a link of the archive, and through one of the base.
-    tar(world, "links.tar", "ln -s /../../etc out; mkdir d; echo evil > d/passwd; tar -cf $1 out; rm out; mv d out; tar -rf $1 out/passwd");
+    tar(
+        world,
+        "links.tar",
+        "ln -s /../../etc out; mkdir d; echo evil > d/passwd; tar -cf $1 out; rm out; mv d out; tar -rf $1 out/passwd",
+    );
     tar(world, "dots.tar", "mkdir a; echo evil > evil; cd a; tar -cPf $1 ../evil");
     let base = world.sh("mkdir /opt", &world.busybox());
     let made = world.run(&Op::File(add("links.tar", "/opt/")), &[base.clone(), world.context()]);
     assert!(world.read(&made, "etc/passwd").starts_with("root:"));
     assert_eq!(world.read(&made, "opt/etc/passwd"), "evil\n");
-    let error = world.try_run(&world.executor(), &Op::File(add("dots.tar", "/opt/")), &[base, world.context()]);
+    let error =
+        world.try_run(&world.executor(), &Op::File(add("dots.tar", "/opt/")), &[base, world.context()]);
     assert!(error.unwrap_err().to_string().contains("../evil"));
 }
 
@@ -268,23 +278,21 @@ fn a_context_of_ten_thousand_files_costs_the_walk(world: &World) {
     let Op::Source(source) = local() else { panic!() };
     let lock = || {
         let executor = world.executor();
-        #[expect(clippy::disallowed_methods, reason = "a test may time itself")]
-        let began = std::time::SystemTime::now();
+        let began = Instant::now();
         let digest = world.runtime.block_on(executor.lock(&source)).unwrap();
-        (digest, began.elapsed().unwrap())
+        (digest, began.elapsed())
     };
     let (first, cold) = lock();
     let (second, warm) = lock();
     assert_eq!(first, second);
     println!("10,000 files: {cold:?} with hashing, {warm:?} without");
-    let Source::Local(_) = source else { panic!() };
     assert!(warm < cold, "{warm:?} {cold:?}");
     let op = Op::File(copy(&["."], "/app/"));
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     world.run(&op, &[scratch(), world.context()]);
     println!("copied in {:?}", began.elapsed());
     fs::write(world.file("d1/f1", "", 0o644), "edited").unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     world.run(&op, &[scratch(), world.context()]);
     println!("copied again with one file changed in {:?}", began.elapsed());
 }

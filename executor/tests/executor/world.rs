@@ -89,7 +89,12 @@ impl World {
         path
     }
 
-    pub(crate) fn try_run(&self, executor: &Executor, op: &Op, inputs: &[Value]) -> Result<Value, ExecutorError> {
+    pub(crate) fn try_run(
+        &self,
+        executor: &Executor,
+        op: &Op,
+        inputs: &[Value],
+    ) -> Result<Value, ExecutorError> {
         self.runtime.block_on(executor.run(StepId::internal("test"), op, inputs))
     }
 
@@ -106,11 +111,17 @@ impl World {
         let program = fs::read("/bin/busybox").expect("busybox-static is installed");
         let path = self.file(".base/bin/busybox", "", 0o755);
         fs::write(path, program).unwrap();
-        for applet in ["sh", "cat", "ls", "echo", "id", "pwd", "mkdir", "rm", "sleep", "test", "stat", "touch"] {
+        for applet in
+            ["sh", "cat", "ls", "echo", "id", "pwd", "mkdir", "rm", "sleep", "test", "stat", "touch"]
+        {
             let link = self.directory.path().join("context/.base/bin").join(applet);
             let _ = std::os::unix::fs::symlink("busybox", link);
         }
-        self.file(".base/etc/passwd", "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n", 0o644);
+        self.file(
+            ".base/etc/passwd",
+            "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n",
+            0o644,
+        );
         self.run(&Op::File(copy(&[".base"], "/")), &[scratch(), self.context()])
     }
 
