@@ -12,7 +12,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::auth::{Authenticator, Scopes, scope};
 use crate::challenge::challenge;
 use crate::error::{ConnectKind, Fault};
-use crate::hosts::{RegistryHosts, address, is_loopback};
+use crate::host_files;
+use crate::hosts::{address, is_loopback};
 use crate::retry::Patience;
 use crate::session::{Session, Station, is_html};
 use crate::tls::Profile;
@@ -183,8 +184,14 @@ impl Client {
     }
 
     async fn find_stations(&self, registry: &str) -> Result<Arc<Stations>, Fault> {
-        let plain = RegistryHosts::default();
-        let hosts = self.shared.options.hosts.registries.get(registry).unwrap_or(&plain);
+        let found;
+        let hosts = match self.shared.options.hosts.registries.get(registry) {
+            Some(hosts) => hosts,
+            None => {
+                found = host_files::read(&self.shared.options.host_dirs, registry)?;
+                &found
+            }
+        };
         let own = match &hosts.upstream {
             Some(endpoint) => self.endpoint(registry, endpoint, false).await?,
             None => {

@@ -344,7 +344,7 @@ fn connect_hint(kind: ConnectKind, host: &str) -> Option<String> {
     Some(match kind {
         ConnectKind::Name => "check the registry's name and the machine's name servers".to_owned(),
         ConnectKind::UnknownIssuer => {
-            format!("give the authority that signed it, for example as /etc/docker/certs.d/{host}/ca.crt")
+            format!("put the authority that signed it into /etc/docker/certs.d/{host}/ca.crt")
         }
         ConnectKind::Plaintext => format!("if {host} speaks plain http, declare it an insecure registry"),
         ConnectKind::NoRoots => "install the package ca-certificates, or set SSL_CERT_FILE".to_owned(),

@@ -7,8 +7,8 @@ use reqwest::header::{
 };
 use reqwest::{Method, StatusCode, Url};
 
+use crate::download::BlobSink;
 use crate::error::Fault;
-use crate::pull::BlobSink;
 use crate::retry::Patience;
 use crate::session::refusal;
 use crate::tls::Profile;
@@ -186,7 +186,8 @@ impl Http {
             }
         };
         drop(sender);
-        let (mut sink, written) = writer.await.expect("a sink does not panic");
+        let (mut sink, written) =
+            writer.await.map_err(|panicked| (Fault::Sink(std::io::Error::other(panicked)), None))?;
         match (written, received) {
             (Err(cause), _) => Err((Fault::Sink(cause), None)),
             (Ok(()), Ok(())) => {

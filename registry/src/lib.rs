@@ -6,12 +6,13 @@
 //! | module | job |
 //! | --- | --- |
 //! | `client`, `pull`, `push` | the verbs: [`Client`] |
+//! | `download`, `upload` | one blob on its way, resumed and checked |
 //! | `manifest` | what a registry answers: [`Fetched`], [`Document`], the choice of a platform |
 //! | `session` | one repository at one endpoint: scopes, the 401 that asks for a token, refused answers |
 //! | `auth`, `challenge` | tokens: asking, remembering, refreshing |
 //! | `credentials` | Docker's and podman's files and credential helpers: [`Credentials`], [`Login`] |
 //! | `transport`, `tls`, `redirect` | connections, certificates, where a redirect may lead |
-//! | `hosts` | which endpoints serve a registry: [`Hosts`], [`Endpoint`] |
+//! | `hosts`, `host_files` | which endpoints serve a registry: [`Hosts`], [`Endpoint`] |
 //! | `retry` | what is tried again, when, and for how long: [`RetryPolicy`] |
 //! | `fetch` | single files: [`Http`] |
 //!
@@ -24,8 +25,10 @@ mod auth;
 mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod fetch;
+mod host_files;
 mod hosts;
 mod manifest;
 mod options;
@@ -37,10 +40,12 @@ mod session;
 mod stream;
 mod tls;
 mod transport;
+mod upload;
 mod watch;
 
 pub use client::Client;
 pub use credentials::{CredentialError, Credentials, Login, Secret, Stored};
+pub use download::BlobSink;
 pub use error::{ConnectKind, Fault, RegistryError};
 pub use fetch::{FetchOutcome, FetchRequest, Http, Validators};
 pub use hosts::{Endpoint, Hosts, RegistryHosts, TlsFiles};
@@ -48,7 +53,6 @@ pub use manifest::{
     ACCEPTED_MANIFESTS, Document, Fetched, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
 };
 pub use options::{ClientOptions, ProxyOptions};
-pub use pull::BlobSink;
-pub use push::{BlobSource, Pushed};
 pub use retry::RetryPolicy;
+pub use upload::{BlobSource, Pushed};
 pub use watch::{Retrying, Watch};

@@ -12,6 +12,10 @@ pub struct ClientOptions {
     pub credentials: Credentials,
     /// Mirrors, certificates and schemes of single registries.
     pub hosts: Hosts,
+    /// Directories with a folder for each registry, as `/etc/docker/certs.d`, `/etc/containers/certs.d` and
+    /// `/etc/containerd/certs.d`: `*.crt` are authorities, `*.cert` and `*.key` the client's certificate, `hosts.toml`
+    /// the mirrors. Read when a registry that `hosts` does not know is first used.
+    pub host_dirs: Vec<PathBuf>,
     /// Registries (`host[:port]`) that may speak plain http or show a certificate that nobody signed: https without
     /// verification is tried first, then http. Loopback hosts speak plain http without being named here.
     pub insecure: Vec<String>,
@@ -38,6 +42,7 @@ impl Default for ClientOptions {
         Self {
             credentials: Credentials::none(),
             hosts: Hosts::default(),
+            host_dirs: Vec::new(),
             insecure: Vec::new(),
             ca_files: Vec::new(),
             proxy: ProxyOptions::default(),

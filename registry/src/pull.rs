@@ -1,57 +1,22 @@
-//! Pull: manifests by tag or digest, blobs streamed into a sink, resumed where a connection broke.
+//! Pull: manifests by tag or digest, images for a platform, blobs from the first source that has them whole.
 
 use std::io;
 
 use kiln_core::oci_spec::image::Descriptor;
 use kiln_core::{Digest, ImageConfig, Platform, Reference};
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
-use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::client::not_html;
+use crate::download::{BlobSink, Download, Stop, write_pieces};
 use crate::error::Fault;
 use crate::manifest::{
     ACCEPTED_MANIFESTS, MAX_DEPTH, MAX_MANIFEST, digest_of, is_index, media_type, offered,
 };
 use crate::retry::Patience;
 use crate::session::Session;
-use crate::stream::{Piece, Pieces, Verdict};
 use crate::transport::Answer;
-use crate::{Client, Document, Fetched, RegistryError, RemoteImage, Watch, choose_platform};
-
-/// Takes the bytes of a blob in order, on a thread that may block.
-///
-/// A sink that is dropped without having been handed back by [`Client::blob`] has content that was not verified.
-pub trait BlobSink: io::Write + Send + 'static {
-    /// Forgets everything: the bytes come again from the first, because what came was damaged.
-    ///
-    /// # Errors
-    /// If it cannot, which is what sinks say that do not implement it; the damage is then reported at once.
-    fn restart(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl BlobSink for Vec<u8> {
-    fn restart(&mut self) -> io::Result<()> {
-        self.clear();
-        Ok(())
-    }
-}
-
-impl BlobSink for std::fs::File {
-    fn restart(&mut self) -> io::Result<()> {
-        self.set_len(0)?;
-        io::Seek::rewind(self)
-    }
-}
-
-impl BlobSink for io::Sink {
-    fn restart(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::{Client, Document, Fetched, RegistryError, RemoteImage, choose_platform};
 
 impl Client {
     /// What a tag or digest points to: a manifest or an index, checked against the digest that was asked for or that
@@ -212,10 +177,8 @@ impl Client {
         let _turn = self.transfer().await;
         let failed = |fault| RegistryError::new(attempt.clone(), fault);
         let sources = self.sources(reference, false).await.map_err(failed)?;
-        let (pieces, receiver) = Pieces::new();
-        let size = descriptor.size();
-        let writer = tokio::task::spawn_blocking(move || write_pieces(sink, receiver, digest));
-        let mut download = Download { digest, size, received: 0, restarted: false, pieces };
+        let (mut download, pieces) = Download::new(digest, descriptor.size());
+        let writer = tokio::task::spawn_blocking(move || write_pieces(sink, pieces, digest));
         let mut outcome = Ok(());
         for session in &sources {
             let policy = self.source_policy(session);
@@ -226,7 +189,7 @@ impl Client {
             }
         }
         drop(download);
-        let written = writer.await.expect("a sink does not panic");
+        let written = writer.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         match outcome {
             Ok(()) => written.map_err(|cause| failed(Fault::Sink(cause))),
             Err(Stop::Fault(fault)) => Err(failed(fault)),
@@ -329,186 +292,4 @@ fn announced_digest(answer: &Answer) -> Result<Option<Digest>, Fault> {
 
 fn blob_attempt(verb: &str, reference: &Reference, descriptor: &Descriptor) -> String {
     format!("{verb} {} of {}", descriptor.digest(), reference.name())
-}
-
-/// A blob on its way.
-struct Download {
-    digest: Digest,
-    size: u64,
-    /// Bytes that went to the sink.
-    received: u64,
-    /// Whether it came damaged once.
-    restarted: bool,
-    pieces: Pieces,
-}
-
-/// Why a download does not go on.
-enum Stop {
-    Fault(Fault),
-    /// The sink takes no more; its thread knows why.
-    WriterGone,
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl Download {
-    /// Receives what is missing from one source and has it checked.
-    async fn run(
-        &mut self,
-        session: &Session,
-        patience: &mut Patience<'_>,
-        watch: &dyn Watch,
-    ) -> Result<(), Stop> {
-        loop {
-            match self.receive(session, patience, watch).await {
-                Ok(()) => {}
-                Err(Stop::Fault(fault)) => {
-                    patience.after(fault).await?;
-                    continue;
-                }
-                Err(stop) => return Err(stop),
-            }
-            let (answer, verdict) = oneshot::channel();
-            if !self.pieces.send(Piece::Check(answer)).await {
-                return Err(Stop::WriterGone);
-            }
-            let (found, restarted) = match verdict.await {
-                Ok(Verdict::Good) => return Ok(()),
-                Ok(Verdict::Damaged { found, restarted }) => (found, restarted),
-                Err(_) => return Err(Stop::WriterGone),
-            };
-            let again = restarted && !self.restarted;
-            self.restarted = true;
-            let fault = Fault::DigestMismatch { host: session.host(), expected: self.digest, found };
-            if restarted {
-                self.received = 0;
-            }
-            if !again {
-                return Err(fault.into());
-            }
-        }
-    }
-
-    /// One request for the bytes from `received` on.
-    async fn receive(
-        &mut self,
-        session: &Session,
-        patience: &mut Patience<'_>,
-        watch: &dyn Watch,
-    ) -> Result<(), Stop> {
-        if self.received == self.size {
-            return Ok(());
-        }
-        let mut request = session.request(Method::GET, &format!("blobs/{}", self.digest));
-        if self.received > 0 {
-            let range = format!("bytes={}-{}", self.received, self.size - 1);
-            request.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits are a header's value"));
-        }
-        let mut answer = session.send(request).await?;
-        // What a server sends again because it does not know of ranges.
-        let mut skip = match answer.response.status() {
-            StatusCode::OK => {
-                self.check_length(&answer, self.size)?;
-                self.received
-            }
-            StatusCode::PARTIAL_CONTENT if self.received > 0 => {
-                self.check_range(&answer)?;
-                self.check_length(&answer, self.size - self.received)?;
-                0
-            }
-            status if status.is_success() => {
-                let what = format!("it answered {status} to a request for a blob");
-                return Err(Fault::Protocol { host: answer.host(), what }.into());
-            }
-            _ => return Err(session.refused(answer).await.into()),
-        };
-        not_html(&answer)?;
-        let stall = session.transport.options().stall_timeout;
-        while let Some(mut bytes) = answer.chunk(stall).await? {
-            let known = skip.min(bytes.len() as u64);
-            skip -= known;
-            let _ = bytes.split_to(usize::try_from(known).unwrap_or(usize::MAX));
-            if bytes.is_empty() {
-                continue;
-            }
-            let now = self.received + bytes.len() as u64;
-            if now > self.size {
-                return Err(self.size_mismatch(&answer, now).into());
-            }
-            if !self.pieces.send(Piece::Bytes(bytes)).await {
-                return Err(Stop::WriterGone);
-            }
-            self.received = now;
-            patience.progressed();
-            watch.bytes(now, self.size);
-        }
-        if self.received < self.size {
-            // Without a length there is no telling a short answer from a broken one: try to get the rest.
-            let reason = format!("it ended after {} of {} bytes", self.received, self.size);
-            return Err(Fault::Interrupted { host: answer.host(), reason }.into());
-        }
-        Ok(())
-    }
-
-    fn check_length(&self, answer: &Answer, expected: u64) -> Result<(), Fault> {
-        let length = answer.header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse::<u64>().ok());
-        match length {
-            Some(length) if length != expected => {
-                Err(self.size_mismatch(answer, length + self.size - expected))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// `bytes 100-199/200` must be what was asked for (RFC 9110 §14.4).
-    fn check_range(&self, answer: &Answer) -> Result<(), Fault> {
-        let text = answer.header(CONTENT_RANGE.as_str()).unwrap_or_default();
-        let parts = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('/'));
-        let start =
-            parts.and_then(|(range, _)| range.split_once('-')).and_then(|(start, _)| start.parse().ok());
-        if start != Some(self.received) {
-            let what = format!("its Content-Range is `{text}` where byte {} was asked for", self.received);
-            return Err(Fault::Protocol { host: answer.host(), what });
-        }
-        match parts.and_then(|(_, total)| total.parse::<u64>().ok()) {
-            Some(total) if total != self.size => Err(self.size_mismatch(answer, total)),
-            _ => Ok(()),
-        }
-    }
-
-    fn size_mismatch(&self, answer: &Answer, found: u64) -> Fault {
-        Fault::SizeMismatch { host: answer.host(), expected: self.size, found }
-    }
-}
-
-/// Hashes and writes what comes through the queue, until it was checked or the queue is closed.
-fn write_pieces<S: BlobSink>(
-    mut sink: S,
-    mut pieces: mpsc::Receiver<Piece>,
-    expected: Digest,
-) -> io::Result<S> {
-    let mut hasher = Sha256::new();
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Bytes(bytes) => {
-                hasher.update(&bytes);
-                sink.write_all(&bytes)?;
-            }
-            Piece::Check(answer) => {
-                let found = Digest::from_bytes(std::mem::take(&mut hasher).finalize().into());
-                if found == expected {
-                    sink.flush()?;
-                    let _ = answer.send(Verdict::Good);
-                    return Ok(sink);
-                }
-                let restarted = sink.restart().is_ok();
-                let _ = answer.send(Verdict::Damaged { found, restarted });
-            }
-        }
-    }
-    Ok(sink)
 }

@@ -39,17 +39,23 @@ pub(crate) struct Patience<'a> {
     attempt: &'a str,
     failures: u32,
     since: Instant,
+    /// Whether anything ever moved.
+    moved: bool,
 }
+
+/// Tries to reach a server that nothing has come from yet: a name mistyped or a registry not started is said soon.
+const FIRST_CONTACT: u32 = 3;
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(policy: &'a RetryPolicy, watch: &'a dyn Watch, attempt: &'a str) -> Self {
-        Self { policy, watch, attempt, failures: 0, since: Instant::now() }
+        Self { policy, watch, attempt, failures: 0, since: Instant::now(), moved: false }
     }
 
     /// Something moved: earlier failures are forgotten.
     pub(crate) fn progressed(&mut self) {
         self.failures = 0;
         self.since = Instant::now();
+        self.moved = true;
     }
 
     /// Waits after `fault`, or returns it if it is final or patience is at its end.
@@ -63,7 +69,11 @@ impl<'a> Patience<'a> {
             Some(asked) => asked + jitter(self.policy.first_pause),
             None => jitter(self.pause()),
         };
-        if self.failures >= self.policy.tries || elapsed + wait > self.policy.total {
+        let tries = match fault {
+            Fault::Connect { .. } if !self.moved => self.policy.tries.min(FIRST_CONTACT),
+            _ => self.policy.tries,
+        };
+        if self.failures >= tries || elapsed + wait > self.policy.total {
             return Err(match self.failures {
                 1 => fault,
                 tries => Fault::GaveUp { tries, elapsed, cause: Box::new(fault) },
@@ -140,6 +150,21 @@ mod tests {
         patience.after(slow_down(60)).await.unwrap();
         assert!(waits.0.lock().unwrap()[0] >= Duration::from_secs(60));
         assert!(patience.after(slow_down(3600)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_never_reached_is_given_up_soon() {
+        let (policy, waits) = (RetryPolicy::default(), Waits::default());
+        let refused =
+            || Fault::Connect { host: "h".into(), reason: "refused".into(), kind: crate::ConnectKind::Other };
+        let mut patience = Patience::new(&policy, &waits, "pull");
+        patience.after(refused()).await.unwrap();
+        patience.after(refused()).await.unwrap();
+        assert!(patience.after(refused()).await.is_err());
+        patience.progressed();
+        for _ in 0..5 {
+            patience.after(refused()).await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,6 +113,7 @@ pub struct Credentials {
     fixed: BTreeMap<String, Login>,
     files: Vec<PathBuf>,
     helper_timeout: Duration,
+    /// By `registry/repository`, and by `helper registry`.
     known: Arc<Mutex<BTreeMap<String, Option<Login>>>>,
 }
 
@@ -142,7 +143,7 @@ impl Credentials {
         Self { helper_timeout, ..self }
     }
 
-    /// The login for a repository of a registry. Each helper is asked once.
+    /// The login for a repository of a registry. Each helper is asked once a registry.
     ///
     /// # Errors
     /// A file or helper that does not work.
@@ -156,18 +157,30 @@ impl Credentials {
         if let Some(login) = known.get(&name) {
             return Ok(login.clone());
         }
-        let login = self.look_up(registry, &name).await?;
+        let login = self.look_up(registry, &name, &mut known).await?;
         known.insert(name, login.clone());
         Ok(login)
     }
 
-    async fn look_up(&self, registry: &str, name: &str) -> Result<Option<Login>, CredentialError> {
+    async fn look_up(
+        &self,
+        registry: &str,
+        name: &str,
+        known: &mut BTreeMap<String, Option<Login>>,
+    ) -> Result<Option<Login>, CredentialError> {
         for path in &self.files {
             let Some(file) = ConfigFile::read(path)? else { continue };
-            if let Some(helper) = self.helper_of(&file, registry)
-                && let Some(login) = helper.get(helper_key(registry)).await?
-            {
-                return Ok(Some(login));
+            if let Some(helper) = self.helper_of(&file, registry) {
+                // Helpers know registries, not repositories. No name has a space.
+                let question = format!("{} {registry}", helper.program());
+                let login = match known.get(&question) {
+                    Some(login) => login.clone(),
+                    None => helper.get(helper_key(registry)).await?,
+                };
+                known.insert(question, login.clone());
+                if login.is_some() {
+                    return Ok(login);
+                }
             }
             if let Some(login) = file.login(name)? {
                 return Ok(Some(login));

@@ -213,6 +213,14 @@ async fn certificates_are_checked_and_shown() {
     let to = reference(&real.address, "a");
     round_trip(&with(&["ca.crt"], true), &to, &noise(2_000_000)).await;
     assert!(with(&["ca.crt"], false).resolve(&to).await.unwrap_err().is_unreachable());
+    // The same from a folder, as Docker has it.
+    let folder = real.file("certs.d").join(&real.address);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (from, to) in [("ca.crt", "ca.crt"), ("client.crt", "client.cert"), ("client.key", "client.key")] {
+        std::fs::copy(real.file(from), folder.join(to)).unwrap();
+    }
+    let found = Client::new(ClientOptions { host_dirs: vec![real.file("certs.d")], ..hasty() });
+    found.resolve(&to).await.unwrap();
     let absent = with(&["absent.crt"], true).resolve(&to).await.unwrap_err();
     assert!(matches!(*absent.fault, Fault::Options { .. }), "{absent}");
 }
