@@ -219,7 +219,8 @@ fn redirect_of(response: &Response) -> Option<String> {
 }
 
 fn proxies(options: &ProxyOptions) -> Result<Vec<Proxy>, Fault> {
-    let direct = NoProxy::from_string(&options.none_for);
+    // This machine itself is never behind a proxy, as in Go's rule.
+    let direct = NoProxy::from_string(&format!("{},localhost,127.0.0.0/8,::1", options.none_for));
     let make = |secret: &Secret, new: fn(Url) -> reqwest::Result<Proxy>| -> Result<Proxy, Fault> {
         let text = secret.reveal();
         // curl and everybody after it take a bare host for an http proxy.

@@ -1,6 +1,6 @@
-//! Mirrors before a registry.
+//! Mirrors and proxies before a registry.
 
-use kiln_registry::{Client, ClientOptions, Endpoint, Hosts, RegistryHosts};
+use kiln_registry::{Client, ClientOptions, Endpoint, Hosts, ProxyOptions, RegistryHosts, Secret};
 
 use crate::server::{Server, Trouble, hasty, noise};
 
@@ -79,4 +79,29 @@ async fn pushes_go_to_the_registry_itself_and_prefixes_are_put_before() {
     let client = Client::new(ClientOptions { hosts: Hosts { registries }, ..hasty() });
     let _ = client.resolve(&"x".parse().unwrap()).await;
     assert_eq!(mirror.asked(), ["GET /proxy/v2/hub/library/x/manifests/latest?ns=docker.io"]);
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_other_machines_but_not_for_this_one() {
+    let (proxy, here) = (Server::start().await, Server::start().await);
+    here.image("a", "latest", "linux", "amd64");
+    proxy.image("a", "latest", "linux", "amd64");
+    let upstream = Some(Endpoint::new("http://registry.test"));
+    let hosts = RegistryHosts { upstream, ..RegistryHosts::default() };
+    let through = |none_for: &str| {
+        Client::new(ClientOptions {
+            hosts: Hosts { registries: [("registry.test".to_owned(), hosts.clone())].into() },
+            proxy: ProxyOptions {
+                http: Some(Secret::new(proxy.address.clone())),
+                none_for: none_for.to_owned(),
+                ..ProxyOptions::default()
+            },
+            ..hasty()
+        })
+    };
+    through("").resolve(&"registry.test/a".parse().unwrap()).await.unwrap();
+    assert_eq!(proxy.asked(), ["GET /v2/a/manifests/latest"]);
+    through("").resolve(&here.reference("a")).await.unwrap();
+    assert!(through("example.com,.test").resolve(&"registry.test/a".parse().unwrap()).await.is_err());
+    assert!(proxy.asked().is_empty());
 }
