@@ -229,7 +229,9 @@ impl Executor {
         let mut hasher = StableHasher::new("kiln git mirror 1");
         git.remote.stable_hash(&mut hasher);
         let store = &self.inner.services.store;
-        Ok(store.cache_mount(&hasher.finish()).map_err(SourceError::from)?.join("git"))
+        let key = hasher.finish();
+        store.describe_mount(&key, &format!("git {}", git.remote)).map_err(SourceError::from)?;
+        Ok(store.cache_mount(&key).map_err(SourceError::from)?.join("git"))
     }
 
     /// The commit of a repository, asked once.

@@ -6,6 +6,8 @@
 
 #[path = "executor/cases.rs"]
 mod cases;
+#[path = "executor/images.rs"]
+mod images;
 #[path = "executor/world.rs"]
 mod world;
 
