@@ -29,7 +29,7 @@ fn profile_dir() -> PathBuf {
 /// A directory below cargo's target directory, for what tests keep from run to run (the Debian base image).
 pub fn target_dir() -> PathBuf {
     let profile = profile_dir();
-    let target = profile.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    let target = profile.ancestors().filter(|dir| dir.join("CACHEDIR.TAG").is_file()).last();
     target.unwrap_or(&profile).join("kiln-tests")
 }
 

@@ -1,8 +1,10 @@
 //! An image read back from an OCI layout, by nothing but the image specification.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -20,7 +22,7 @@ pub struct Image {
     /// The configuration.
     pub config: Value,
     /// Entries of each layer, the base's first.
-    pub layers: Vec<Vec<Entry>>,
+    pub layers: Vec<Arc<[Entry]>>,
 }
 
 impl Image {
@@ -63,27 +65,27 @@ impl Image {
 
     /// The files of all layers together, a line each: `f 0644 /out 5`.
     pub fn listing(&self) -> String {
-        merge(self.layers.iter().map(Vec::as_slice)).values().map(|entry| format!("{entry}\n")).collect()
+        merge(self.layers.iter().map(|layer| &**layer)).values().map(|entry| format!("{entry}\n")).collect()
     }
 
     /// The entries of the layers above the first `below`, a line each, layers apart by a line `--`.
     pub fn added(&self, below: usize) -> String {
         let layer =
-            |entries: &Vec<Entry>| entries.iter().map(|entry| format!("{entry}\n")).collect::<String>();
+            |entries: &Arc<[Entry]>| entries.iter().map(|entry| format!("{entry}\n")).collect::<String>();
         self.layers.iter().skip(below).map(layer).collect::<Vec<_>>().join("--\n")
     }
 
-    /// The content of a file (its first 64 KiB), by its path without a leading slash.
+    /// The content of a file (its first 16 KiB), by its path without a leading slash.
     #[track_caller]
     pub fn content(&self, path: &str) -> String {
-        let merged = merge(self.layers.iter().map(Vec::as_slice));
+        let merged = merge(self.layers.iter().map(|layer| &**layer));
         let Some(entry) = merged.get(path) else { panic!("no /{path} in\n{}", self.listing()) };
         String::from_utf8_lossy(&entry.content).into_owned()
     }
 
     /// Whether a path exists.
     pub fn has(&self, path: &str) -> bool {
-        merge(self.layers.iter().map(Vec::as_slice)).contains_key(path)
+        merge(self.layers.iter().map(|layer| &**layer)).contains_key(path)
     }
 
     /// The part of the configuration that a container starts from.
@@ -114,10 +116,23 @@ fn blob(dir: &Path, descriptor: &Value) -> Vec<u8> {
     bytes
 }
 
-/// A layer's entries; blob digest, size and diff id are checked on the way.
-fn read_blob_layer(dir: &Path, descriptor: &Value, diff_id: &Value) -> Vec<Entry> {
+/// A layer's entries; blob digest, size and diff id are checked on the way. A layer that was read before, as that of a
+/// large base image in hundreds of results, is only checked for its size.
+fn read_blob_layer(dir: &Path, descriptor: &Value, diff_id: &Value) -> Arc<[Entry]> {
+    static READ: Mutex<Option<HashMap<String, Arc<[Entry]>>>> = Mutex::new(None);
     let file = File::open(blob_path(dir, descriptor)).expect("a blob that a descriptor names");
     assert_eq!(descriptor["size"], file.metadata().expect("stat").len(), "size of {descriptor}");
+    let key = format!("{} {diff_id}", descriptor["digest"]);
+    let known = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(entries) = known().as_ref().and_then(|read| read.get(&key)) {
+        return Arc::clone(entries);
+    }
+    let entries: Arc<[Entry]> = read_blob(file, descriptor, diff_id).into();
+    known().get_or_insert_default().insert(key, Arc::clone(&entries));
+    entries
+}
+
+fn read_blob(file: File, descriptor: &Value, diff_id: &Value) -> Vec<Entry> {
     let mut blob = Hashed::new(BufReader::new(file));
     let media_type = text(&descriptor["mediaType"]);
     let entries = {

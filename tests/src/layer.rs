@@ -73,7 +73,7 @@ pub struct Entry {
 }
 
 /// How much of a file's content is kept.
-const KEPT: usize = 64 * 1024;
+const KEPT: usize = 16 * 1024;
 
 /// Reads an uncompressed layer, in the order of the tar.
 pub fn read_layer(tar: impl Read) -> std::io::Result<Vec<Entry>> {

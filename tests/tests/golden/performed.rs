@@ -67,7 +67,10 @@ fn arguments(case: &Case, dir: &Path) -> Vec<String> {
     let context = dir.join("context");
     let mut words: Vec<String> =
         ["build", "--progress=rawjson", "--no-cache", "--network=host"].map(str::to_owned).into();
-    words.push(format!("--file={}", context.join(&case.dockerfile).display()));
+    // Left out where it is the default, for then other spellings are looked for too.
+    if case.dockerfile != "Dockerfile" {
+        words.push(format!("--file={}", context.join(&case.dockerfile).display()));
+    }
     words.push(format!("--build-arg=BUILDKIT_CACHE_MOUNT_NS={}", dir.display()));
     let mut option = |flag: &str, name: &str, value: &str| words.push(format!("--{flag}={name}={value}"));
     for (name, value) in &options.build_args {

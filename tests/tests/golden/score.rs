@@ -38,8 +38,10 @@ pub(crate) struct Score {
 impl Score {
     pub(crate) fn add(&mut self, case: &Case, performed: &Performed, verdicts: Vec<Verdict>) {
         let mut text = String::new();
-        for (aspect, verdict) in verdicts {
-            match (verdict, deviations::reason(&case.id, aspect)) {
+        let comparable =
+            verdicts.into_iter().filter(|(aspect, _)| !deviations::of_the_machine(&case.id, aspect));
+        for (aspect, verdict) in comparable {
+            match (verdict, deviations::on_purpose(&case.id, aspect)) {
                 (Err(_), Some(why)) => self.on_purpose.push(format!("{} ({aspect}): {why}", case.id)),
                 (Ok(()), Some(_)) => self.no_longer.push(format!("{} ({aspect})", case.id)),
                 (verdict, None) => {

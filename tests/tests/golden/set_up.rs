@@ -13,10 +13,50 @@ use crate::case::{Case, FileKind, FileSpec};
 /// The mtime of everything in a context.
 pub(crate) const CONTEXT_MTIME: i64 = 1_234_567_890;
 
+/// A path and where its link points; a directory if it is none.
+type Lost = (&'static str, Option<&'static str>);
+
+/// Links and empty directories of contexts that a copy of the corpus without them has as files, or not at all.
+const LOST: &[(&str, &[Lost])] = &[
+    (
+        "buildah/tests/conformance/testdata/dockerignore/populated",
+        &[
+            ("subdir-c/file-b.txt", Some("../file-a.txt")),
+            ("subdir-c/file-c.txt", Some("../file-b.txt")),
+            ("subdir-e/file-a.txt", Some("../file-a.txt")),
+            ("subdir-e/file-b.txt", Some("../file-b.txt")),
+            ("subdir-e/subdir-f/file-a.txt", Some("../../file-a.txt")),
+            ("subdir-e/subdir-f/file-n.txt", Some("../file-n.txt")),
+            ("subdir-e/subdir-f/subdir-g/subdir-b", Some("../../../subdir-b")),
+        ],
+    ),
+    (
+        "kaniko/integration",
+        &[("dockerfiles-with-context/issue-1315", None), ("testdata/exit-code-propagation", None)],
+    ),
+];
+
+/// Puts back what a copy of the corpus has lost.
+fn restore(context: &str, dir: &Path) {
+    let lost = LOST.iter().filter(|(of, _)| *of == context).flat_map(|(_, lost)| lost.iter());
+    for (path, link) in lost.map(|(path, link)| (dir.join(path), link)) {
+        match link {
+            Some(target) => {
+                fs::remove_file(&path).expect("the file that stands for a link");
+                symlink(target, &path).expect("symlink");
+            }
+            None => make_dir(&path),
+        }
+    }
+}
+
 /// Makes the context of `case` at `dir`, which does not exist yet.
 pub(crate) fn context(case: &Case, corpus: &Path, dir: &Path) {
     match &case.context {
-        Some(context) => copy_tree(&corpus.join(context), dir),
+        Some(context) => {
+            copy_tree(&corpus.join(context), dir);
+            restore(context, dir);
+        }
         None => make_dir(dir),
     }
     for file in &case.files {
