@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kiln_cache::{
-    Attributes, Decompressor, Limits, Manifest, OverlayXattrs, Store, StoreOptions, Timestamp, TreeWriter,
+    Attributes, Decompressor, Entry, FileContent, Kind, Limits, Manifest, OverlayXattrs, Store, StoreOptions,
+    Timestamp, TreeWriter,
 };
 use kiln_core::{Compression, CompressionFormat, Snapshot};
 use rayon::prelude::*;
@@ -40,6 +41,9 @@ fn main() -> Outcome<()> {
     let layer = draft.commit(files)?;
     let encoded = timed("encode", 0, || Ok(layer.manifest.encode()))?;
     timed("decode", 0, || Ok(Manifest::decode(&encoded.bytes, &encoded.id)?))?;
+    let many = Manifest::new((0..100_000).map(many).collect())?.encode();
+    timed("decode 100,000 entries", 0, || Ok(Manifest::decode(&many.bytes, &many.id)?))?;
+    println!("    {} bytes", many.bytes.len());
     timed("content of all", 0, || {
         Ok(layers.view(&Snapshot::scratch().with(layer.id))?.content(Path::new("")))
     })?;
@@ -94,6 +98,21 @@ fn cpu_milliseconds() -> Outcome<u64> {
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: Vec<u64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum::<u64>() * 10)
+}
+
+/// A tree of a thousand directories.
+fn many(n: u64) -> Entry {
+    let dir = format!("usr/share/some-package/directory-{:04}", n / 100);
+    let (path, kind) = match n {
+        0..3 => (["usr", "usr/share", "usr/share/some-package"][n as usize].to_owned(), Kind::Dir),
+        n if n % 100 == 3 => (dir, Kind::Dir),
+        n => {
+            (format!("{dir}/some-file-{n}.html"), Kind::File(FileContent { size: n, ..FileContent::empty() }))
+        }
+    };
+    let attributes =
+        Attributes { mtime: Timestamp { seconds: 1_700_000_000, nanoseconds: 5 }, ..Attributes::root(0o644) };
+    Entry { path: path.into(), kind, attributes }
 }
 
 /// Makes the directories and lists the files.

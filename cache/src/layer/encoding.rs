@@ -122,7 +122,7 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<ContentId, DecodeError> {
 
 fn encode_entry(into: &mut Vec<u8>, entry: &Entry, previous: &Path, with_times: bool) {
     let (path, previous) = (entry::bytes(&entry.path), entry::bytes(previous));
-    let shared = path.iter().zip(previous).take_while(|(a, b)| a == b).count();
+    let shared = entry::shared(path, previous);
     number(into, shared as u64);
     text(into, &path[shared..]);
 

@@ -134,15 +134,16 @@ impl Manifest {
         let mut previous: Option<&Path> = None;
         for entry in &self.entries {
             let path = entry.path.as_path();
-            if !entry::is_plain(path) {
-                return Err(ManifestError::Path(path.to_owned()));
-            }
             if previous.is_some_and(|previous| path_order(previous, path).is_ge()) {
                 return Err(ManifestError::Twice(path.to_owned()));
             }
             previous = Some(path);
-            if let Some((parent, _)) = entry::split(path) {
-                while open.last().is_some_and(|dir| *dir != parent) {
+            if let Some((parent, name)) = entry::split(path) {
+                // The parent has been through here before it, byte for byte, unless it is the root.
+                if !entry::is_name(name) || entry::bytes(path).starts_with(b"/") {
+                    return Err(ManifestError::Path(path.to_owned()));
+                }
+                while open.last().is_some_and(|dir| entry::bytes(dir) != entry::bytes(parent)) {
                     open.pop();
                 }
                 if open.is_empty() && !parent.as_os_str().is_empty() {
@@ -163,5 +164,50 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Attributes;
+    use super::*;
+
+    fn check(paths: &[&str]) -> Result<Manifest, ManifestError> {
+        let entries = paths.iter().map(|path| {
+            let (path, kind) = match path.split_once(" ==") {
+                Some((path, to)) => (path, Kind::HardLink { to: to.into() }),
+                None if path.ends_with('-') => (*path, Kind::Fifo),
+                None => (*path, Kind::Dir),
+            };
+            Entry { path: path.into(), kind, attributes: Attributes::default() }
+        });
+        Manifest::new(entries.collect())
+    }
+
+    #[test]
+    fn entries_are_sorted_and_need_their_directories() {
+        let manifest = check(&["b", "a/c-", "", "a"]).unwrap();
+        let paths: Vec<_> = manifest.entries().iter().map(|entry| entry.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["", "a", "a/c-", "b"]);
+        assert_eq!(check(&["a/c-"]), Err(ManifestError::Orphan("a/c-".into())));
+        assert_eq!(check(&["a-", "a-/c-"]), Err(ManifestError::Orphan("a-/c-".into())));
+        assert_eq!(check(&["a", "ab/c-"]), Err(ManifestError::Orphan("ab/c-".into())));
+        assert_eq!(check(&["a", "a"]), Err(ManifestError::Twice("a".into())));
+    }
+
+    #[test]
+    fn paths_are_relative_and_plain() {
+        for path in ["/a", "..", "a/..", "a/./b", "a//b", "a/", ".", "a\0"] {
+            assert!(check(&["a", path]).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn hard_links_name_an_earlier_file() {
+        assert!(check(&["a-", "b ==a-"]).is_ok());
+        for links in [["a ==b-", "b-"], ["a-", "b ==c"], ["a", "b ==a"], ["a ==a", "b-"]] {
+            assert!(matches!(check(&links), Err(ManifestError::Link(..))), "{links:?}");
+        }
+        assert!(matches!(check(&["a-", "b ==a-", "c ==b"]), Err(ManifestError::Link(..))));
     }
 }
