@@ -3,6 +3,7 @@
 mod cache_mount;
 mod mounts;
 mod output;
+mod ssh;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,7 @@ use kiln_cache::{FileLock, ScratchDir};
 use kiln_core::{ContentHash, Exec, MountKind, Snapshot, StableHash as _, StableHasher};
 
 use super::cache_mount::{self, Held};
+use super::ssh::Forward;
 use super::{mounted_content, trees};
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
@@ -17,6 +18,8 @@ pub(super) struct Mounted {
     pub(super) grafts: Vec<Graft>,
     /// Secrets as variables, `NAME=value`, and where the agent's socket is.
     pub(super) env: Vec<String>,
+    // Before the directories that their sockets are in.
+    agents: Vec<Forward>,
     scratch: Vec<ScratchDir>,
     held: Held,
 }
@@ -97,9 +100,16 @@ pub(super) fn mounts(inner: &Inner, exec: &Exec, inputs: &[Value]) -> Result<Mou
                 None if *required => return Err(ExecutorError::Secret(id.clone())),
                 None => {}
             },
-            MountKind::Ssh { id, required, .. } => {
+            MountKind::Ssh { id, required, access } => {
                 match inner.services.ssh.get(id) {
-                    Some(socket) => mounted.grafts.push(graft(GraftSource::Path(socket.clone()), false)),
+                    Some(agent) => {
+                        let scratch = inner.services.store.scratch_dir()?;
+                        let socket = scratch.path().join("agent.sock");
+                        let failed = cache_mount::failed(&socket);
+                        mounted.agents.push(Forward::start(agent, &socket, *access).map_err(failed)?);
+                        mounted.keep(scratch);
+                        mounted.grafts.push(graft(GraftSource::Path(socket), false));
+                    }
                     None if *required => return Err(ExecutorError::Ssh(id.clone())),
                     None => {}
                 }
