@@ -53,11 +53,10 @@ pub(crate) async fn build(
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
-    let mut built = Vec::with_capacity(platforms.len());
-    for platform in platforms {
-        built.push(build_one(request, &contexts, &dockerfile, platform, with, progress).await?);
-    }
-    Ok(built)
+    let builds = platforms
+        .into_iter()
+        .map(|platform| build_one(request, &contexts, &dockerfile, platform, with, progress));
+    futures_util::future::try_join_all(builds).await
 }
 
 /// One platform, from the tree to the layers.

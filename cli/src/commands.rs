@@ -118,3 +118,10 @@ pub(crate) fn layer_size(store: &Store, layer: &LayerId) -> Result<u64, CommandE
 pub(crate) fn image_size(store: &Store, record: &ImageRecord) -> Result<u64, CommandError> {
     record.snapshot.layers.iter().map(|layer| layer_size(store, layer)).sum()
 }
+
+/// An RFC 3339 time in seconds since 1970.
+pub(crate) fn seconds(time: Option<&str>) -> Option<i64> {
+    let time = humantime::parse_rfc3339_weak(time?).ok()?;
+    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}

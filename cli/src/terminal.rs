@@ -24,7 +24,8 @@ impl RawMode {
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&stdin, OptionalActions::Flush, &raw)?;
+        // What was typed before stays: no flush.
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Some(Self { before }))
     }
 }
@@ -32,7 +33,7 @@ impl RawMode {
 impl Drop for RawMode {
     fn drop(&mut self) {
         // A terminal that has gone needs no restoring.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
@@ -57,20 +58,20 @@ pub(crate) fn pass_size(to: impl AsFd) {
 }
 
 /// Copies from one descriptor to another until there is no more, or nobody who takes it. A terminal whose other side is
-/// closed fails with EIO: that is its end.
-pub(crate) fn relay(from: OwnedFd, to: OwnedFd) {
+/// closed fails with EIO: that is its end. Whether `from` failed rather than ended.
+pub(crate) fn relay(from: OwnedFd, to: OwnedFd) -> bool {
     let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
     let mut buffer = [0; 16 << 10];
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return,
+            Ok(0) => return false,
             Ok(n) => {
                 if to.write_all(&buffer[..n]).is_err() {
-                    return;
+                    return false;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+            Err(_) => return true,
         }
     }
 }

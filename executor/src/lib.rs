@@ -20,6 +20,6 @@ pub mod spec;
 mod sys;
 
 pub use error::ExecutorError;
-pub use exec::user;
+pub use exec::{make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
 pub use file::{FileError, LeftOut, LinkLoop, ModeError};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kiln_core::SourceFile;
 use kiln_core::pattern::Ignore;
-use kiln_frontend::expand::Rules;
+use kiln_frontend::expand::expansion_json;
 use serde_json::json;
 
 use super::{CommandError, Format, print};
@@ -51,16 +51,9 @@ fn expand(env_file: Option<&Path>, escape: char, environment: &Environment) -> R
     };
     for line in std::io::stdin().lock().lines() {
         let word = line.map_err(CommandError::Input)?;
-        print(&format!("{}\n", expanded(&word, escape, &variables)))?;
+        print(&format!("{}\n", expansion_json(&word, escape, &variables)))?;
     }
     Ok(())
-}
-
-fn expanded(word: &str, escape: char, variables: &BTreeMap<String, String>) -> serde_json::Value {
-    match Rules::words(escape).expand(word, variables) {
-        Ok(expanded) => json!({ "expected": expanded.text, "words": expanded.words, "error": null }),
-        Err(error) => json!({ "error": error.problem.to_string() }),
-    }
 }
 
 fn ignore(file: &Path, format: &str, paths: &[String]) -> Result<(), CommandError> {

@@ -27,12 +27,8 @@ pub(crate) fn history(args: &HistoryArgs, services: &Services) -> Result<(), Com
     let mut table = Table::new(["CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     let mut text = String::new();
     for (entry, bytes) in rows {
-        let created = entry.created.as_deref().and_then(|at| humantime::parse_rfc3339_weak(at).ok());
-        let seconds = created
-            .and_then(|at| at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok())
-            .map(|d| d.as_secs());
-        let since =
-            seconds.map_or("N/A".to_owned(), |at| age(now_seconds() - i64::try_from(at).unwrap_or(i64::MAX)));
+        let made = super::seconds(entry.created.as_deref());
+        let since = made.map_or("N/A".to_owned(), |at| age(now_seconds() - at));
         if format == Format::Json {
             let row = json!({
                 "CreatedAt": entry.created, "CreatedSince": since, "CreatedBy": entry.created_by,

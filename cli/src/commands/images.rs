@@ -51,7 +51,8 @@ pub(crate) fn images(args: &ImagesArgs, services: &Services) -> Result<(), Comma
                 }
                 None => ("<none>".to_owned(), "<none>".to_owned()),
             };
-            let created = age(now_seconds() - image.record.created);
+            let made = super::seconds(image.record.config.created.as_deref()).unwrap_or(image.record.created);
+            let created = age(now_seconds() - made);
             match format {
                 _ if args.quiet => text.push_str(&format!("{short}\n")),
                 Format::Json => {

@@ -37,6 +37,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
 
     let draft = services.store.layers().draft()?;
     draft.take_root_from(&image.snapshot)?;
+    kiln_executor::make_directory(&draft, &view, &request.cwd, &request.user)?;
     let (spec, mut grafts, profile) =
         specification(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
     grafts.extend(binds(args)?);
@@ -274,7 +275,12 @@ async fn attend(mut running: Running, args: &RunArgs) -> Result<ExitCode, Comman
         if args.interactive {
             raw = RawMode::enter().map_err(system("make the terminal raw"))?;
             // It ends with the process: nothing can interrupt a read of a terminal.
-            std::thread::spawn(move || terminal::relay(stdin, to_keys));
+            let handle = running.handle();
+            std::thread::spawn(move || {
+                if terminal::relay(stdin, to_keys) {
+                    hang_up(&handle);
+                }
+            });
         }
         output = Some(std::thread::spawn(move || terminal::relay(from_screen, stdout)));
         screen = Some(terminal);
@@ -303,6 +309,14 @@ async fn attend(mut running: Running, args: &RunArgs) -> Result<ExitCode, Comman
         Status::Signal(number) => 128 + number,
     };
     Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(255)))
+}
+
+/// The user's terminal has gone: so does the container, after a moment to say farewell.
+fn hang_up(handle: &Handle) {
+    // It may have ended.
+    drop(handle.signal(SignalKind::hangup().as_raw_value()));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    handle.kill();
 }
 
 /// Passes signals on to the container's process, and the size of the terminal when it changes.
@@ -334,6 +348,10 @@ async fn forward(handle: Handle, screen: Option<OwnedFd>) {
         match (&screen, number == SignalKind::window_change().as_raw_value()) {
             (Some(screen), true) => terminal::pass_size(screen),
             (None, true) => {}
+            (Some(_), false) if number == SignalKind::hangup().as_raw_value() => {
+                let handle = handle.clone();
+                std::thread::spawn(move || hang_up(&handle));
+            }
             // The container may have ended: then there is nobody to tell.
             (_, false) => drop(handle.signal(number)),
         }

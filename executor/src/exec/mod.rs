@@ -194,7 +194,10 @@ fn account_file(view: &View, path: &'static str) -> Result<Vec<u8>, UserError> {
 }
 
 /// Makes the working directory in the upper tree if the base has none: it belongs to the user.
-fn make_directory(draft: &Draft, view: &View, path: &str, user: &User) -> Result<(), ExecutorError> {
+///
+/// # Errors
+/// If the store cannot be written.
+pub fn make_directory(draft: &Draft, view: &View, path: &str, user: &User) -> Result<(), ExecutorError> {
     let Ok(resolved) = view.resolve(Path::new(path), Links::Followed) else { return Ok(()) };
     if resolved.found.is_some() {
         return Ok(());

@@ -93,18 +93,22 @@ impl<'a> Header<'a> {
         let small = |number: u64| u32::try_from(number).map_err(|_| "its owner is no possible one");
         let uid = match extensions.number("uid")? {
             Some(uid) => uid,
-            None => self.raw.uid().map_err(|_| "its owner is no number")?,
+            None => owner(&self.raw.as_old().uid, || self.raw.uid())?,
         };
         let gid = match extensions.number("gid")? {
             Some(gid) => gid,
-            None => self.raw.gid().map_err(|_| "its group is no number")?,
+            None => owner(&self.raw.as_old().gid, || self.raw.gid())?,
         };
         let mtime = match extensions.time("mtime")? {
             Some(mtime) => mtime,
             None => Timestamp::seconds(signed(&self.raw.as_old().mtime)?),
         };
         Ok(Attributes {
-            mode: self.raw.mode().map_err(|_| "its mode is no number")? & 0o7777,
+            mode: if is_blank(&self.raw.as_old().mode) {
+                0
+            } else {
+                self.raw.mode().map_err(|_| "its mode is no number")? & 0o7777
+            },
             uid: small(uid)?,
             gid: small(gid)?,
             mtime,
@@ -121,6 +125,15 @@ impl<'a> Header<'a> {
 }
 
 use std::io;
+
+/// Whether a field was left empty: writers of old do that, and readers take it for 0.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
+}
+
+fn owner(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> Result<u64, Bad> {
+    if is_blank(field) { Ok(0) } else { read().map_err(|_| "its owner is no number") }
+}
 
 /// A number in octal, or in GNU's binary form, which alone can be negative.
 fn signed(field: &[u8; 12]) -> Result<i64, Bad> {

@@ -1,0 +1,99 @@
+//! The options of `kiln run`: Docker's.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `kiln run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Remove the container when it ends (kiln always does)
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Environment variable, K=V, or K to take it from the environment
+    #[arg(short, long = "env", value_name = "K=V")]
+    pub(crate) env: Vec<String>,
+    /// File of environment variables
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
+    /// Bind mount, SRC:DST[:ro]
+    #[arg(short, long = "volume", value_name = "SRC:DST")]
+    pub(crate) volumes: Vec<String>,
+    /// Memory file system at a directory
+    #[arg(long, value_name = "DIR[:OPTIONS]")]
+    pub(crate) tmpfs: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User and group, name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Program to run instead of the image's
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// Network: host, none, private
+    #[arg(
+        long,
+        visible_alias = "net",
+        value_name = "MODE",
+        default_value = "default",
+        hide_default_value = true
+    )]
+    pub(crate) network: String,
+    /// Host name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Line for /etc/hosts, HOST:ADDRESS
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub(crate) add_hosts: Vec<String>,
+    /// Limit, name=soft[:hard]
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub(crate) ulimits: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+    /// Memory limit
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<String>,
+    /// Number of processors
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+    /// Number of processes
+    #[arg(long, value_name = "N")]
+    pub(crate) pids_limit: Option<i64>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Add a capability
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop a capability
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_drop: Vec<String>,
+    /// Security option: no-new-privileges, seccomp=unconfined
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) security_opt: Vec<String>,
+    /// Give the container every right that kiln has
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Whether to pull the image first: always, missing, never
+    #[arg(long, value_name = "WHEN", default_value = "missing", hide_default_value = true)]
+    pub(crate) pull: String,
+    /// Say nothing while pulling
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The image
+    pub(crate) image: String,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
