@@ -60,7 +60,7 @@ RUN <<EOF
   echo second >> /script
 EOF
 RUN <<EOF
-#!/bin/busybox awk -f
+#!/bin/awk -f
 BEGIN { print "from awk" > "/awk" }
 EOF
 COPY <<one <<-"two" /etc/h/
