@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::sync::Arc;
 
 use kiln_core::{Diagnostic, Diagnostics, ImageConfig, ImageLocator, Platform, SourceFile, Span};
 
@@ -218,7 +219,9 @@ fn parse_trigger(text: &str, from: Span) -> Result<Step, Diagnostic> {
     }
     let mut instructions = parsed.dockerfile.instructions.into_iter();
     match (instructions.next(), instructions.next()) {
-        (Some(instruction), None) => Ok(Step { instruction, trigger: Some(from), sources: Vec::new() }),
+        (Some(instruction), None) => {
+            Ok(Step { instruction: Arc::new(instruction), trigger: Some(from), sources: Vec::new() })
+        }
         _ => Err(Diagnostic::error("onbuild trigger should be a single expression", from)),
     }
 }

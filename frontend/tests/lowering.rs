@@ -289,3 +289,35 @@ fn problems_are_told_all_at_once_with_advice() {
     "#]],
     );
 }
+
+#[test]
+fn a_remote_context_is_fetched_once() {
+    check_with(
+        "FROM scratch\nCOPY a /\nCOPY b /\n",
+        |options, _| {
+            let url = kiln_frontend::git_url::parse("https://h/r.git#main:sub").unwrap().unwrap();
+            options.context = NamedContext::Git(url.into_source());
+        },
+        expect![[r#"
+            0 scratch
+            1 git https://h/r.git#main:sub  # [internal] load build context
+            2 file on 0  # [1/2] COPY a /
+                copy 1:/a -> /
+            3 file on 2  # [2/2] COPY b /
+                copy 1:/b -> /
+        "#]],
+    );
+}
+
+#[test]
+fn new_history_stands_after_that_of_the_base_image() {
+    let mut base = ImageConfig::for_platform(&amd64());
+    base.history = vec![kiln_core::History { created_by: "base".to_owned(), ..Default::default() }];
+    let lowered = build("FROM old AS a\nRUN x\nFROM a\nENV A=1\nRUN y\n", |options, images| {
+        options.contexts.insert("old".to_owned(), NamedContext::Image(images.add("old", base)));
+    });
+    let lowered = lowered.unwrap();
+    let added = &lowered.config.history[lowered.base_history..];
+    let texts: Vec<&str> = added.iter().map(|entry| entry.created_by.as_str()).collect();
+    assert_eq!(texts, ["RUN /bin/sh -c x # buildkit", "ENV A=1", "RUN /bin/sh -c y # buildkit"]);
+}

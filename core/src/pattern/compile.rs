@@ -15,10 +15,49 @@ pub(super) enum Matcher {
     Exact(String),
     /// `dir/**`: the path's beginning.
     Prefix(String),
-    /// `**/name`: the path's end; with a leading slash also the whole path without it.
-    Suffix(String),
+    /// `**/name`: the path's end, or the whole path without the slash.
+    Suffix { end: String, whole: Option<String> },
     /// Anything else.
     Expression(Box<Expression>),
+}
+
+/// The first and the last byte of every path that a pattern matches, where they are known: with many patterns most of the time
+/// would go into finding out that nothing matches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gate {
+    first: Option<u8>,
+    last: Option<u8>,
+}
+
+impl Gate {
+    #[inline]
+    pub(super) fn lets_in(self, path: &Path<'_>) -> bool {
+        let fits = |known: Option<u8>, byte: u8| known.is_none_or(|known| known == byte);
+        fits(self.first, path.first) && fits(self.last, path.last)
+    }
+}
+
+/// A path under comparison with many patterns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path<'p> {
+    text: &'p str,
+    /// Its first and last byte, 0 if it is empty.
+    first: u8,
+    last: u8,
+    /// A dot in an expression is no newline: paths that have one are left to the expressions.
+    one_line: bool,
+}
+
+impl<'p> Path<'p> {
+    pub(super) fn new(text: &'p str) -> Self {
+        let bytes = text.as_bytes();
+        Self {
+            text,
+            first: bytes.first().copied().unwrap_or(0),
+            last: bytes.last().copied().unwrap_or(0),
+            one_line: !text.contains('\n'),
+        }
+    }
 }
 
 /// A pattern that needs more than a comparison. Nearly all can be walked through by hand, which takes a tenth of the time that
@@ -34,19 +73,18 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    fn matches(&self, path: &str) -> bool {
-        if !path.ends_with(self.tail.as_str()) {
+    fn matches(&self, path: &Path<'_>) -> bool {
+        if !path.text.ends_with(self.tail.as_str()) {
             return false;
         }
-        // A dot in an expression is no newline.
         if let Some(tokens) = &self.tokens
-            && !path.contains('\n')
-            && let Some(verdict) = tokens.matches(path)
+            && path.one_line
+            && let Some(verdict) = tokens.matches(path.text)
         {
             return verdict;
         }
         let regex = self.regex.get_or_init(|| Regex::new(&self.source).ok());
-        regex.as_ref().is_some_and(|regex| regex.is_match(path))
+        regex.as_ref().is_some_and(|regex| regex.is_match(path.text))
     }
 }
 
@@ -57,7 +95,11 @@ impl Matcher {
         match translated.kind {
             Kind::Exact => Ok(Self::Exact(pattern.to_owned())),
             Kind::Prefix => Ok(Self::Prefix(pattern[..pattern.len() - 2].to_owned())),
-            Kind::Suffix => Ok(Self::Suffix(pattern[2..].to_owned())),
+            Kind::Suffix => {
+                let end = pattern[2..].to_owned();
+                let whole = end.strip_prefix('/').map(str::to_owned);
+                Ok(Self::Suffix { end, whole })
+            }
             Kind::Expression => {
                 let source = go_syntax(&translated.expression)?;
                 let tokens = Tokens::new(pattern);
@@ -72,11 +114,28 @@ impl Matcher {
         }
     }
 
-    pub(super) fn matches(&self, path: &str) -> bool {
+    /// The bytes that every matching path begins and ends with.
+    pub(super) fn gate(&self) -> Gate {
+        let first = |text: &str| text.bytes().next();
+        let last = |text: &str| text.bytes().last();
         match self {
-            Self::Exact(text) => path == text,
-            Self::Prefix(text) => path.starts_with(text.as_str()),
-            Self::Suffix(text) => path.ends_with(text.as_str()) || text.strip_prefix('/') == Some(path),
+            Self::Exact(text) => Gate { first: first(text), last: last(text) },
+            Self::Prefix(text) => Gate { first: first(text), last: None },
+            Self::Suffix { end, .. } => Gate { first: None, last: last(end) },
+            Self::Expression(expression) => Gate {
+                first: expression.tokens.as_ref().and_then(Tokens::first),
+                last: last(&expression.tail),
+            },
+        }
+    }
+
+    pub(super) fn matches(&self, path: &Path<'_>) -> bool {
+        match self {
+            Self::Exact(text) => path.text == text,
+            Self::Prefix(text) => path.text.starts_with(text.as_str()),
+            Self::Suffix { end, whole } => {
+                path.text.ends_with(end.as_str()) || whole.as_deref() == Some(path.text)
+            }
             Self::Expression(expression) => expression.matches(path),
         }
     }

@@ -4,7 +4,7 @@
 //! change the verdict so far is not looked at, for a directory as for what is in it: so a walk hands what a directory matched
 //! down to its children, and [`Ignore::decide`] walks down to a path in the same way.
 
-use super::compile::Matcher;
+use super::compile::{Gate, Matcher, Path};
 use crate::path;
 
 /// One line of an ignore file, compiled.
@@ -58,6 +58,8 @@ impl IgnoreError {
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
+    /// Of each rule whether it is an exception, and its gate: most rules are turned away here, so these lie close together.
+    gates: Vec<(bool, Gate)>,
     exceptions: bool,
     /// Beginnings of the paths that exceptions can match, if each has such a beginning.
     exception_roots: Option<Vec<String>>,
@@ -116,7 +118,8 @@ impl Ignore {
             (!pattern.contains(['*', '[', ']', '?', '^', '\\'])).then(|| format!("{pattern}/"))
         });
         let exception_roots = roots.collect();
-        Self { rules, exceptions, exception_roots }
+        let gates = rules.iter().map(|rule| (rule.exception, rule.matcher.gate())).collect();
+        Self { rules, gates, exceptions, exception_roots }
     }
 
     /// The rules, in order.
@@ -153,12 +156,14 @@ impl Ignore {
     }
 
     fn evaluate(&self, parent: &Matched, path: &str, mut found: impl FnMut(usize)) -> Decision<'_> {
+        let path = Path::new(path);
         let mut decision = Decision { excluded: false, by: None };
-        for (index, rule) in self.rules.iter().enumerate() {
+        for (index, (exception, gate)) in self.gates.iter().enumerate() {
             let inherited = parent.0.get(index).copied().unwrap_or(false);
-            if inherited || (rule.exception == decision.excluded && rule.matcher.matches(path)) {
+            let may = *exception == decision.excluded && gate.lets_in(&path);
+            if inherited || (may && self.rules[index].matcher.matches(&path)) {
                 found(index);
-                decision = Decision { excluded: !rule.exception, by: Some(rule) };
+                decision = Decision { excluded: !exception, by: Some(&self.rules[index]) };
             }
         }
         decision

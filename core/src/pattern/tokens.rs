@@ -63,6 +63,14 @@ impl Tokens {
         Some(Self(tokens))
     }
 
+    /// The byte that every matching path begins with, if there is one.
+    pub(super) fn first(&self) -> Option<u8> {
+        match self.0.first() {
+            Some(Token::Literal(text)) => text.bytes().next(),
+            _ => None,
+        }
+    }
+
     /// Whether the whole of `path` matches; `None` if that would take too long to find out.
     pub(super) fn matches(&self, path: &str) -> Option<bool> {
         let mut patience = PATIENCE;
@@ -127,11 +135,18 @@ fn walk(tokens: &[Token], path: &str, patience: &mut u32) -> Option<bool> {
                 path = &path[end..];
             }
             Token::Deep => {
-                if walk(after, path, patience)? {
+                // What follows is nearly always a name: its first byte tells which places are worth a walk.
+                let next = match after.first() {
+                    Some(Token::Literal(text)) => text.bytes().next(),
+                    _ => None,
+                };
+                let bytes = path.as_bytes();
+                let worth = |at: usize| next.is_none() || bytes.get(at).copied() == next;
+                if worth(0) && walk(after, path, patience)? {
                     return Some(true);
                 }
-                for (at, _) in path.match_indices('/') {
-                    if walk(after, &path[at + 1..], patience)? {
+                for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+                    if worth(at + 1) && walk(after, &path[at + 1..], patience)? {
                         return Some(true);
                     }
                 }

@@ -6,9 +6,9 @@ use super::{Rules, Variables};
 
 /// Expands `word`: `{"expected": …, "words": […], "error": null}`, or `{"error": text}`.
 pub fn expansion_json(word: &str, escape: char, variables: &dyn Variables) -> String {
-    match Rules::words(escape).expand(word, variables) {
-        Ok(expanded) => {
-            json!({ "expected": expanded.text, "words": expanded.words, "error": null }).to_string()
+    match Rules::words(escape).split(word, variables) {
+        Ok((expanded, words)) => {
+            json!({ "expected": expanded.text, "words": words, "error": null }).to_string()
         }
         Err(error) => json!({ "error": error.to_string() }).to_string(),
     }

@@ -80,7 +80,23 @@ impl Rules {
     /// # Errors
     /// On malformed substitutions, unclosed quotes, and `${name?}` of an unset variable.
     pub fn expand(self, text: &str, variables: &dyn Variables) -> Result<Expanded, ExpandError> {
-        Expansion::new(self, text, variables)
+        if !text.contains(['$', '\'', '"', self.escape]) {
+            return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
+        }
+        let result = Expansion::new(self, text, variables, false).run();
+        result.map(|(expanded, _)| expanded).map_err(|problem| ExpandError { text: text.to_owned(), problem })
+    }
+
+    /// The same, and the text split into words: at blanks, those of variables among them, unless they are quoted.
+    ///
+    /// # Errors
+    /// As [`expand`](Self::expand).
+    pub fn split(
+        self,
+        text: &str,
+        variables: &dyn Variables,
+    ) -> Result<(Expanded, Vec<String>), ExpandError> {
+        Expansion::new(self, text, variables, true)
             .run()
             .map_err(|problem| ExpandError { text: text.to_owned(), problem })
     }
@@ -91,8 +107,6 @@ impl Rules {
 pub struct Expanded {
     /// As one word.
     pub text: String,
-    /// Split at blanks, those of variables among them, unless they are quoted.
-    pub words: Vec<String>,
     /// The variables that had a value, in the order they first occur.
     pub used: Vec<String>,
     /// The variables that had none, in the order they first occur.

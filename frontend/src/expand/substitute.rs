@@ -19,10 +19,12 @@ pub(super) struct Expansion<'a> {
     spent: usize,
     /// How many texts within substitutions were read so far.
     inner: usize,
+    /// Whether words are wanted.
+    split: bool,
 }
 
 impl<'a> Expansion<'a> {
-    pub(super) fn new(rules: Rules, text: &'a str, variables: &'a dyn Variables) -> Self {
+    pub(super) fn new(rules: Rules, text: &'a str, variables: &'a dyn Variables, split: bool) -> Self {
         Self {
             rules,
             rest: text,
@@ -33,12 +35,13 @@ impl<'a> Expansion<'a> {
             depth: 0,
             spent: 0,
             inner: 0,
+            split,
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Expanded, ExpandProblem> {
+    pub(super) fn run(mut self) -> Result<(Expanded, Vec<String>), ExpandProblem> {
         let (text, words) = self.until(None, false)?;
-        Ok(Expanded { text, words, used: self.used, unset: self.unset })
+        Ok((Expanded { text, used: self.used, unset: self.unset }, words))
     }
 
     fn peek(&self) -> Option<char> {
@@ -67,7 +70,8 @@ impl<'a> Expansion<'a> {
             self.inner += 1;
         }
         let mut text = String::new();
-        let mut words = Words::default();
+        // Only the words of the whole text are ever asked for.
+        let mut words = Words::new(self.split && stop.is_none());
         let quotes = self.rules.quotes != Quotes::Plain;
         while let Some(character) = self.peek() {
             if Some(character) == stop {

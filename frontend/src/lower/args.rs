@@ -29,7 +29,7 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
-            state.build_args.push((name.clone(), value));
+            state.declare(name, value);
         }
         self.commit(state, format!("ARG {}", texts.join(" ")), true);
         Ok(())
@@ -41,8 +41,7 @@ impl Lowering<'_> {
         let mut text = String::from("ENV");
         for (name, value) in pairs {
             text.push_str(&format!(" {name}={value}"));
-            state.env.set(&name, &value);
-            state.image.config.set_variable(&name, &value);
+            state.set_variable(&name, &value);
         }
         self.commit(state, text, true);
         Ok(())

@@ -24,7 +24,11 @@ impl Lowering<'_> {
                 Some(State::new(self.builder.scratch(), target.clone(), image))
             }
             Base::Stage(id) => {
-                let mut state = self.states.get(*id)?.clone()?;
+                let mut state = self.state_of(*id)?;
+                // Whoever begins with a state sets its variables anew.
+                if !self.spend(state.env.bytes()) {
+                    return None;
+                }
                 state.root = self.mountable(state.root, "/").0;
                 // Triggers are for whoever stands on the stage, not for the one after.
                 state.image.config.on_build.clear();
@@ -37,7 +41,6 @@ impl Lowering<'_> {
                     let mut state = self.image(stage, &platform, numbering, Some(key))?;
                     if *whole {
                         state.platform = state.image.platform();
-                        state.begin();
                     }
                     Some(state)
                 }
@@ -103,6 +106,15 @@ impl Lowering<'_> {
 
     /// The vertex of a context that is no image.
     pub(super) fn context(&mut self, key: &str, context: &NamedContext) -> NodeId {
+        if let Some(id) = self.contexts.get(key) {
+            return *id;
+        }
+        let id = self.new_context(key, context);
+        self.contexts.insert(key.to_owned(), id);
+        id
+    }
+
+    fn new_context(&mut self, key: &str, context: &NamedContext) -> NodeId {
         let name = |what: &str| About {
             name: if key == MAIN_CONTEXT {
                 "[internal] load build context".to_owned()

@@ -18,10 +18,10 @@ impl Lowering<'_> {
         let mut ports = BTreeSet::new();
         for word in words {
             let place = step.place(word.span);
-            let expanded = Rules::words(self.plan.escape)
-                .expand(&word.value, &state.env)
+            let (_, words) = Rules::words(self.plan.escape)
+                .split(&word.value, &state.env)
                 .map_err(|error| super::cannot_expand(&error, place))?;
-            for written in expanded.words {
+            for written in words {
                 let exposed = parse(&written).map_err(|message| Diagnostic::error(message, place))?;
                 self.warnings.extend(StageChecks::port(&written, place));
                 ports.extend((exposed.first..=exposed.last).map(|port| (port, exposed.protocol)));

@@ -25,7 +25,7 @@ use kiln_core::{About, Diagnostic, Diagnostics, Graph, ImageConfig, Span, Vertex
 use crate::ast::{Command, Word};
 use crate::expand::{ExpandError, Expanded, Rules};
 use crate::lint::undefined_var;
-use crate::plan::{Environment, Stage, StageGraph, StageId, Step, needed};
+use crate::plan::{Base, Stage, StageGraph, StageId, Step, needed};
 use crate::resolve::Bases;
 use builder::{Builder, NodeId};
 use state::{Numbering, State};
@@ -39,7 +39,7 @@ pub struct Lowered {
     pub root: VertexId,
     /// The image's configuration, without layers. The history entries that are not of empty layers are as many as the layers.
     pub config: ImageConfig,
-    /// How many entries of the history are the base's.
+    /// How many entries of the history are the base image's.
     pub base_history: usize,
     /// Findings that did not stop it, those of the plan among them.
     pub warnings: Vec<Diagnostic>,
@@ -108,11 +108,19 @@ struct Lowering<'a> {
     bases: &'a Bases,
     needed: Vec<bool>,
     builder: Builder,
+    /// The vertices of contexts, by the name of the context.
+    contexts: HashMap<String, NodeId>,
     /// Copies of parts of local contexts that can be mounted.
     mounted: HashMap<(NodeId, String), NodeId>,
-    /// The states of the stages that are finished.
+    /// The states of the stages that are finished and that others stand on, or that are the target.
     states: Vec<Option<State>>,
-    /// How many history entries each state began with.
+    /// How many stages that are still to come stand on each.
+    users: Vec<usize>,
+    /// The roots of the stages that are finished.
+    roots: Vec<Option<NodeId>>,
+    /// What may still be copied, in bytes, before the build is refused.
+    budget: usize,
+    /// How many history entries of each stage are the image's that it stands on in the end.
     base_history: Vec<usize>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -126,6 +134,25 @@ struct Context<'a> {
     numbering: Numbering,
     /// Whether the stage itself has a CMD so far.
     cmd_set: bool,
+}
+
+/// The most bytes of variables and history that may be copied from step to step and from stage to stage: beyond it a
+/// Dockerfile is an attack, or a generator gone wild.
+const MAX_BYTES: usize = 128 << 20;
+
+/// How many variables are looked through for the one that was meant.
+const MAX_NAMES: usize = 1000;
+
+/// How many of the needed stages stand on each; the target is wanted once more at the end.
+fn users(stages: &[Stage], needed: &[bool], target: StageId) -> Vec<usize> {
+    let mut users = vec![0; stages.len()];
+    users[target] = 1;
+    for (stage, _) in stages.iter().zip(needed).filter(|(_, needed)| **needed) {
+        if let Base::Stage(id) = stage.base {
+            users[id] += 1;
+        }
+    }
+    users
 }
 
 type Outcome<T> = Result<T, Diagnostic>;
@@ -142,8 +169,12 @@ impl<'a> Lowering<'a> {
             plan,
             bases,
             builder: Builder::default(),
+            contexts: HashMap::new(),
             mounted: HashMap::new(),
             states: vec![None; needed.len()],
+            users: users(&stages, &needed, plan.target),
+            roots: vec![None; needed.len()],
+            budget: MAX_BYTES,
             base_history: vec![0; needed.len()],
             needed,
             errors: Vec::new(),
@@ -156,16 +187,49 @@ impl<'a> Lowering<'a> {
         let triggers = self.bases.triggers.get(&id).map(Vec::as_slice).unwrap_or_default();
         let mut context = Context { stage, numbering: self.numbering(stage, triggers.len()), cmd_set: false };
         let Some(mut state) = self.base(stage, &mut context.numbering) else { return };
-        self.base_history[id] = state.image.history.len();
+        self.base_history[id] = match stage.base {
+            Base::Stage(base) => self.base_history[base],
+            _ => state.image.history.len(),
+        };
         if !stage.source_only && !stage.is_replaced() {
             state.begin();
             for step in triggers.iter().chain(&stage.steps) {
                 if let Err(error) = self.step(step, &mut state, &mut context) {
                     self.errors.push(error);
                 }
+                if self.budget == 0 {
+                    return;
+                }
             }
         }
-        self.states[id] = Some(state);
+        self.roots[id] = Some(state.root);
+        if self.users[id] > 0 {
+            self.states[id] = Some(state);
+        }
+    }
+
+    /// The state of stage `id`, for one that stands on it: the last of these takes it, the others copy it.
+    fn state_of(&mut self, id: StageId) -> Option<State> {
+        self.users[id] = self.users[id].saturating_sub(1);
+        if self.users[id] == 0 {
+            return self.states[id].take();
+        }
+        let bytes = self.states[id].as_ref()?.bytes();
+        self.spend(bytes).then(|| self.states[id].clone())?
+    }
+
+    /// Takes `bytes` off the budget; notes the error when it is used up.
+    fn spend(&mut self, bytes: usize) -> bool {
+        if self.budget == 0 {
+            return false;
+        }
+        self.budget = self.budget.saturating_sub(bytes);
+        if self.budget == 0 {
+            let message =
+                format!("the variables and histories of the steps take more than {MAX_BYTES} bytes");
+            self.errors.push(Diagnostic::error(message, Span::default()));
+        }
+        self.budget > 0
     }
 
     /// How many steps the stage counts in progress: its base if it is brought in, what makes layers, and each trigger.
@@ -176,8 +240,7 @@ impl<'a> Lowering<'a> {
                 Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_)
             )
         };
-        let base =
-            usize::from(!matches!(stage.base, crate::plan::Base::Scratch | crate::plan::Base::Stage(_)));
+        let base = usize::from(!matches!(stage.base, Base::Scratch | Base::Stage(_)));
         let total =
             if stage.source_only { 0 } else { base + stage.steps.iter().filter(counts).count() + triggers };
         Numbering { label: stage.label.clone(), total, done: 0 }
@@ -226,17 +289,18 @@ impl<'a> Lowering<'a> {
         let expanded = rules
             .expand(&word.value, &state.env)
             .map_err(|error| cannot_expand(&error, step.place(word.span)))?;
+        self.spend(expanded.text.len());
         self.report_unset(&expanded.unset, word, step, state);
         Ok(expanded)
     }
 
     fn report_unset(&mut self, unset: &[String], word: &Word, step: &Step, state: &State) {
-        for name in unset.iter().filter(|name| !state.build_args.iter().any(|(known, _)| known == *name)) {
+        for name in unset.iter().filter(|name| !state.declares(name)) {
             if args::SBOM_ARGS.contains(&name.as_str()) {
                 continue;
             }
             let span = step.trigger.unwrap_or_else(|| self.place_of_variable(name, word.span));
-            self.warnings.push(undefined_var::finding(name, state.env.names(), span));
+            self.warnings.push(undefined_var::finding(name, state.env.names().take(MAX_NAMES), span));
         }
     }
 
@@ -262,19 +326,10 @@ impl<'a> Lowering<'a> {
 
     /// The state of a stage that files are taken from.
     fn source_root(&self, id: StageId) -> Option<NodeId> {
-        self.states.get(id)?.as_ref().map(|state| state.root)
+        self.roots.get(id).copied().flatten()
     }
 }
 
 fn cannot_expand(error: &ExpandError, span: Span) -> Diagnostic {
     Diagnostic::error(error.to_string(), span)
-}
-
-/// The variables that show a command in progress, those of secrets masked.
-fn shown_environment(state: &State, masked: &[String]) -> Environment {
-    let mut env = state.env.clone();
-    for name in masked {
-        env.set(name, "****");
-    }
-    env
 }

@@ -3,9 +3,9 @@
 use kiln_core::Platform;
 
 use super::state::State;
-use super::{Context, Lowering, shown_environment};
+use super::{Context, Lowering};
 use crate::expand::{Rules, Variables};
-use crate::plan::Step;
+use crate::plan::{Environment, Step};
 
 impl Lowering<'_> {
     /// `[build 2/5] COPY . /src`: the instruction as written, its variables replaced.
@@ -26,7 +26,7 @@ impl Lowering<'_> {
         context: &mut Context<'_>,
     ) -> String {
         let written = format!("{}{more}", step.instruction.original.value.trim());
-        let env = shown_environment(state, masked);
+        let env = Masked { names: masked, env: &state.env };
         let shown = Rules::display(self.plan.escape).expand(&written, &env);
         let shown = shown.map_or(written, |expanded| expanded.text);
         self.numbered(&shown, step, state, context)
@@ -40,6 +40,18 @@ impl Lowering<'_> {
         let trigger = if step.trigger.is_some() { "ONBUILD " } else { "" };
         let platform = self.plan.options.several_platforms.then(|| platform_prefix(state));
         context.numbering.next(&format!("{trigger}{keyword}{rest}"), platform.as_deref())
+    }
+}
+
+/// The variables that show a command, those of secrets masked.
+struct Masked<'a> {
+    names: &'a [String],
+    env: &'a Environment,
+}
+
+impl Variables for Masked<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        if self.names.iter().any(|masked| masked == name) { Some("****") } else { self.env.get(name) }
     }
 }
 

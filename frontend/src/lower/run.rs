@@ -41,6 +41,7 @@ impl Lowering<'_> {
         }
         let masked: Vec<String> = secret_env.iter().map(|secret| secret.name.clone()).collect();
         let name = self.run_name(step, &script.summary, &masked, state, context);
+        self.spend(state.env.bytes());
         let mut env: Vec<(String, String)> = state.env.entries().cloned().collect();
         if let Some(socket) = socket
             && state.env.get("SSH_AUTH_SOCK").is_none()
@@ -115,8 +116,8 @@ fn is_heredoc_alone(text: &str) -> bool {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let Some(rest) = rest.strip_prefix("<<") else { return false };
     let rest = rest.strip_prefix('-').unwrap_or(rest);
-    let words = Rules::display('\\').expand(rest, &NoVariables);
-    !rest.contains('<') && words.is_ok_and(|expanded| expanded.words.len() == 1)
+    let split = Rules::display('\\').split(rest, &NoVariables);
+    !rest.contains('<') && split.is_ok_and(|(_, words)| words.len() == 1)
 }
 
 /// The command with its heredocs, for a shell that understands them.

@@ -1,5 +1,7 @@
 //! What a stage has come to so far: its root, its variables, its image's configuration.
 
+use std::collections::{HashMap, HashSet};
+
 use kiln_core::{History, ImageConfig, Platform, path};
 
 use super::builder::NodeId;
@@ -20,10 +22,16 @@ pub(super) struct State {
     /// ENV and ARG, in the order they were last set.
     pub(super) env: Environment,
     pub(super) image: ImageConfig,
-    /// The names of ARG in the order declared, with the values they had then.
-    pub(super) build_args: Vec<(String, Option<String>)>,
+    /// The names of ARG in the order declared, with the values they were given.
+    build_args: Vec<(String, Option<String>)>,
+    /// The same names.
+    declared: HashSet<String>,
     /// What the checks remember.
     pub(super) checks: StageChecks,
+    /// Where each variable stands in the configuration.
+    places: HashMap<String, usize>,
+    /// About how much memory the history takes.
+    history_bytes: usize,
 }
 
 impl State {
@@ -33,8 +41,11 @@ impl State {
             platform,
             env: Environment::default(),
             build_args: Vec::new(),
+            declared: HashSet::new(),
             checks: StageChecks::on_image(!image.config.shell.is_empty()),
             image,
+            places: HashMap::new(),
+            history_bytes: 0,
         }
     }
 
@@ -44,13 +55,45 @@ impl State {
         if config.variable("PATH").is_none() && self.platform.os != "windows" {
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for entry in &config.env {
+        for (place, entry) in config.env.iter().enumerate() {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.env.set(name, value);
+            self.places.entry(name.to_owned()).or_insert(place);
         }
         if !config.working_dir.is_empty() {
             config.working_dir = absolute(&config.working_dir, &config.working_dir);
         }
+    }
+
+    /// Sets a variable, for the steps that follow and in the configuration; there it keeps its place if it was set before.
+    pub(super) fn set_variable(&mut self, name: &str, value: &str) {
+        self.env.set(name, value);
+        let entry = format!("{name}={value}");
+        let list = &mut self.image.config.env;
+        match self.places.get(name) {
+            Some(place) => list[*place] = entry,
+            None => {
+                self.places.insert(name.to_owned(), list.len());
+                list.push(entry);
+            }
+        }
+    }
+
+    /// Notes an ARG.
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+        self.declared.insert(name.to_owned());
+        self.build_args.push((name.to_owned(), value));
+    }
+
+    /// Whether an ARG declares `name`.
+    pub(super) fn declares(&self, name: &str) -> bool {
+        self.declared.contains(name)
+    }
+
+    /// About how much memory a copy takes.
+    pub(super) fn bytes(&self) -> usize {
+        // The variables stand in the environment and in the configuration.
+        2 * self.env.bytes() + self.history_bytes
     }
 
     /// The working directory, never empty.
@@ -61,6 +104,7 @@ impl State {
 
     /// Adds a line to the history.
     pub(super) fn commit(&mut self, created_by: String, empty_layer: bool, created: Option<String>) {
+        self.history_bytes += created_by.len() + size_of::<History>();
         self.image.history.push(History {
             created,
             created_by,
@@ -84,17 +128,17 @@ impl State {
 
     /// `|2 A=1 B=2` and the arguments: a RUN step in the history.
     pub(super) fn run_text(&self, args: &[String]) -> String {
-        let mut declared: Vec<(&str, String)> = Vec::new();
-        for (name, value) in &self.build_args {
-            let value = self.env.get(name).or(value.as_deref()).unwrap_or_default();
-            let text = format!("{name}={value}");
-            match declared.iter_mut().find(|(known, _)| known == name) {
-                Some((_, existing)) => *existing = text,
-                None => declared.push((name, text)),
-            }
-        }
-        let count = (!declared.is_empty()).then(|| format!("|{}", declared.len()));
-        let words = count.into_iter().chain(declared.into_iter().map(|(_, text)| text));
+        // Each name once, at its first place; the value is the same at all.
+        let mut seen = HashSet::new();
+        let declared = self.build_args.iter().filter(|(name, _)| seen.insert(name.as_str()));
+        let texts: Vec<String> = declared
+            .map(|(name, value)| {
+                let value = self.env.get(name).or(value.as_deref()).unwrap_or_default();
+                format!("{name}={value}")
+            })
+            .collect();
+        let count = (!texts.is_empty()).then(|| format!("|{}", texts.len()));
+        let words = count.into_iter().chain(texts);
         words.chain(args.iter().cloned()).collect::<Vec<_>>().join(" ")
     }
 }

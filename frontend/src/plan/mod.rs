@@ -8,6 +8,7 @@ mod needed;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kiln_core::{Diagnostic, Diagnostics, Platform, Severity, SourceFile, Span};
 
@@ -237,7 +238,7 @@ fn stage(
         },
     };
     let steps = text.body.iter().map(|instruction| Step {
-        instruction: instruction.clone(),
+        instruction: Arc::new(instruction.clone()),
         trigger: None,
         sources: Vec::new(),
     });

@@ -1,5 +1,7 @@
 //! Stages and what they stand on, names resolved.
 
+use std::sync::Arc;
+
 use kiln_core::{Platform, Reference, Span};
 
 use crate::ast::Instruction;
@@ -80,8 +82,8 @@ pub(crate) enum Base {
 /// An instruction and the stages it takes files from.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// The instruction.
-    pub(crate) instruction: Instruction,
+    /// The instruction; shared, because plans are copied.
+    pub(crate) instruction: Arc<Instruction>,
     /// For a trigger of a base the FROM that set it off; the instruction's own spans point into a text that nobody sees.
     pub(crate) trigger: Option<Span>,
     /// Of COPY: the stage of `--from`; of RUN: one for each mount, if it has one.
