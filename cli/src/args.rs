@@ -310,4 +310,13 @@ pub(crate) enum DebugCommand {
         /// Paths in the context; they need not exist
         paths: Vec<String>,
     },
+    /// Print the graph that a build is lowered to
+    Graph {
+        /// text, json or dot
+        #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
+        format: String,
+        /// The build, as for kiln build
+        #[command(flatten)]
+        build: Box<BuildArgs>,
+    },
 }

@@ -49,7 +49,7 @@ pub(crate) async fn build(
     with: &Services,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Built>, CommandError> {
-    let dockerfile = parse(source, progress)?;
+    let dockerfile = parse(source, request, progress)?;
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
@@ -72,7 +72,7 @@ async fn build_one(
     let stages = frontend::plan(dockerfile, &options)?;
     let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
     let lowered = frontend::lower(&stages, &bases)?;
-    report_findings(dockerfile, &lowered.warnings, request, progress)?;
+    report_findings(dockerfile, lowered.warnings, request, progress)?;
 
     let graph = Arc::new(lowered.graph);
     let executor = executor(request, contexts, with, progress)?;
@@ -107,7 +107,11 @@ fn time_of(epoch: i64) -> Option<SystemTime> {
 }
 
 /// The Dockerfile as a tree; its problems stop the build, all of them at once.
-fn parse(source: &BuildSource, progress: &Arc<dyn Progress>) -> Result<Dockerfile, CommandError> {
+fn parse(
+    source: &BuildSource,
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+) -> Result<Dockerfile, CommandError> {
     let file = &source.dockerfile;
     let name = format!("[internal] load build definition from {}", file.name);
     internal(progress, &name, "transferring dockerfile:", file.text.len() as u64);
@@ -120,6 +124,8 @@ fn parse(source: &BuildSource, progress: &Arc<dyn Progress>) -> Result<Dockerfil
             ignore.text.len() as u64,
         );
     }
+    // What is found in the text alone is told even if the build goes no further.
+    report_findings(&parsed.dockerfile, frontend::lint::file(&parsed.dockerfile), request, progress)?;
     if !parsed.is_sound() {
         return Err(Diagnostics { file: file.clone(), items: parsed.diagnostics }.into());
     }
@@ -129,12 +135,10 @@ fn parse(source: &BuildSource, progress: &Arc<dyn Progress>) -> Result<Dockerfil
 /// Tells the findings of the checks; they stop the build where the Dockerfile asks for it (`# check=error=true`).
 fn report_findings(
     dockerfile: &Dockerfile,
-    lowered: &[Diagnostic],
+    findings: Vec<Diagnostic>,
     request: &BuildRequest,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), CommandError> {
-    let mut findings = frontend::lint::file(dockerfile);
-    findings.extend_from_slice(lowered);
     let argument = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
     let failed = |item| Diagnostics { file: dockerfile.file.clone(), items: vec![item] };
     let checks = frontend::lint::Checks::of(dockerfile, argument).map_err(failed)?;
@@ -149,7 +153,11 @@ fn report_findings(
 }
 
 /// What the frontend is asked for.
-fn frontend_options(request: &BuildRequest, contexts: &Contexts, platform: Platform) -> frontend::Options {
+pub(crate) fn frontend_options(
+    request: &BuildRequest,
+    contexts: &Contexts,
+    platform: Platform,
+) -> frontend::Options {
     let mut options = frontend::Options::for_platform(platform);
     options.target.clone_from(&request.target);
     options.build_args.clone_from(&request.build_args);

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use kiln_cache::{ImageRecord, Store};
 use kiln_core::LayerId;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, DebugCommand};
 use crate::environment::Environment;
 pub(crate) use crate::error::CommandError;
 use crate::wiring::Services;
@@ -42,7 +42,9 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Version(args) => return done(version::version(args)),
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
-        Command::Debug(command) => return done(debug::debug(command, &environment)),
+        Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
+            return done(debug::debug(command, &environment));
+        }
         _ => {}
     }
     let services = Services::open(cli, environment)?;
@@ -63,6 +65,7 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Du(args) => done(du::du(args, &services)),
         Command::Fsck(args) => fsck::fsck(args, &services),
         Command::Info(args) => done(info::info(args, &services)),
+        Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, &services)),
         Command::Version(_) | Command::Login(_) | Command::Logout(_) | Command::Debug(_) => {
             Ok(ExitCode::SUCCESS)
         }

@@ -140,6 +140,7 @@ impl BuildRequest {
             build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
         }
         let epoch = epoch(&build_args)?;
+        let hostname = build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned().unwrap_or_default();
         let mut request = Self {
             context,
             dockerfile,
@@ -152,7 +153,7 @@ impl BuildRequest {
             no_cache_stages: args.no_cache_filter.clone(),
             pull: args.pull,
             network: network(&args.network)?,
-            surroundings: surroundings(args)?,
+            surroundings: Surroundings { hostname, ..surroundings(args)? },
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),

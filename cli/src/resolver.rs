@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kiln_cache::Store;
 use kiln_core::{Digest, Event, ImageConfig, ImageLocator, Outcome, Platform, Progress, Reference, StepId};
 use kiln_executor::source::Layout;
-use kiln_frontend::{ImageName, ImageResolver, ImageWanted, ResolveError, ResolvedImage};
+use kiln_frontend::{ImageName, ImageResolver, ImageWanted, LayoutName, ResolveError, ResolvedImage};
 
 use crate::local;
 use crate::report;
@@ -30,14 +30,7 @@ impl<'a> Resolver<'a> {
     async fn one(&self, wanted: &ImageWanted) -> Result<ResolvedImage, ResolveError> {
         match &wanted.name {
             ImageName::Reference(reference) => self.reference(reference, &wanted.platform).await,
-            ImageName::Layout(layout) => {
-                let found = Layout { directory: layout.path.clone().into() }
-                    .resolve(&layout.reference, &wanted.platform)
-                    .map_err(|error| failed(&error, None))?;
-                let name = format!("oci-layout://{}@{}", layout.path, found.manifest);
-                let locator = ImageLocator::Layout { path: layout.path.clone(), manifest: found.manifest };
-                Ok(ResolvedImage { locator, name, config: found.config })
-            }
+            ImageName::Layout(layout) => in_layout(layout, &wanted.platform),
         }
     }
 
@@ -62,15 +55,10 @@ impl<'a> Resolver<'a> {
 
     async fn find(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, ResolveError> {
         let store = &self.services.store;
-        if !self.pull {
-            let stored = local::named(store, reference).map_err(|error| failed(&error, None))?;
-            if let Some(record) = stored.filter(|record| platform.runs(&record.config.platform())) {
-                let locator = ImageLocator::Store { id: record.id() };
-                return Ok(ResolvedImage { locator, name: reference.to_string(), config: record.config });
-            }
-            if let Some(known) = known(store, reference, platform) {
-                return Ok(known);
-            }
+        if !self.pull
+            && let Some(image) = here(store, reference, platform)?
+        {
+            return Ok(image);
         }
         let help =
             "give a base image that exists, import one with `kiln import`, or name one with --build-context";
@@ -115,6 +103,53 @@ impl ImageResolver for Resolver<'_> {
         }
         found
     }
+}
+
+/// Finds images without asking anyone: for checks. What this machine does not know is taken for an image with an
+/// empty configuration.
+pub(crate) struct Offline<'a> {
+    /// The local store.
+    pub(crate) store: &'a Store,
+}
+
+impl ImageResolver for Offline<'_> {
+    async fn resolve(&self, wanted: Vec<ImageWanted>) -> Vec<Result<ResolvedImage, ResolveError>> {
+        let one = |wanted: &ImageWanted| match &wanted.name {
+            ImageName::Layout(layout) => in_layout(layout, &wanted.platform),
+            ImageName::Reference(reference) => {
+                let here = here(self.store, reference, &wanted.platform)?;
+                let assumed = || {
+                    let config = ImageConfig::for_platform(&wanted.platform);
+                    image(reference, Digest::of(reference.to_string().as_bytes()), config)
+                };
+                Ok(here.unwrap_or_else(assumed))
+            }
+        };
+        wanted.iter().map(one).collect()
+    }
+}
+
+/// The image as this machine has it, or remembers it.
+fn here(
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Option<ResolvedImage>, ResolveError> {
+    let stored = local::named(store, reference).map_err(|error| failed(&error, None))?;
+    if let Some(record) = stored.filter(|record| platform.runs(&record.config.platform())) {
+        let locator = ImageLocator::Store { id: record.id() };
+        return Ok(Some(ResolvedImage { locator, name: reference.to_string(), config: record.config }));
+    }
+    Ok(known(store, reference, platform))
+}
+
+fn in_layout(layout: &LayoutName, platform: &Platform) -> Result<ResolvedImage, ResolveError> {
+    let found = Layout { directory: layout.path.clone().into() }
+        .resolve(&layout.reference, platform)
+        .map_err(|error| failed(&error, None))?;
+    let name = format!("oci-layout://{}@{}", layout.path, found.manifest);
+    let locator = ImageLocator::Layout { path: layout.path.clone(), manifest: found.manifest };
+    Ok(ResolvedImage { locator, name, config: found.config })
 }
 
 fn key(reference: &Reference, platform: &Platform) -> String {

@@ -23,7 +23,7 @@ pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, C
     let request = BuildRequest::new(args, &services.environment)?;
     let source = BuildSource::open(&request, &services.store)?;
     if request.call != Call::Build {
-        return call::call(&request, &source);
+        return call::call(&request, &source, services);
     }
     let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
     let progress: Arc<dyn Progress> = Arc::clone(&reporter) as _;

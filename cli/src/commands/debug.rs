@@ -7,12 +7,16 @@ use std::path::Path;
 use kiln_core::SourceFile;
 use kiln_core::pattern::Ignore;
 use kiln_frontend::expand::expansion_json;
+use kiln_frontend::{GraphFormat, show_graph};
 use serde_json::json;
 
 use super::{CommandError, Format, print};
-use crate::args::DebugCommand;
+use crate::args::{BuildArgs, DebugCommand};
+use crate::call::lowered;
 use crate::environment::Environment;
-use crate::request::pairs;
+use crate::request::{BuildRequest, UsageError, pairs};
+use crate::source::BuildSource;
+use crate::wiring::Services;
 
 /// Answers a debug command.
 ///
@@ -23,6 +27,8 @@ pub(crate) fn debug(command: &DebugCommand, environment: &Environment) -> Result
         DebugCommand::Ast { file } => ast(file),
         DebugCommand::Expand { env_file, escape } => expand(env_file.as_deref(), *escape, environment),
         DebugCommand::Ignore { file, format, paths } => ignore(file, format, paths),
+        // It needs the store: base images have a say in the graph.
+        DebugCommand::Graph { .. } => Ok(()),
     }
 }
 
@@ -82,4 +88,21 @@ fn ignore(file: &Path, format: &str, paths: &[String]) -> Result<(), CommandErro
         }
     }
     Ok(())
+}
+
+/// Prints the graph that a build is lowered to, without building it.
+///
+/// # Errors
+/// As for the build, up to its lowering.
+pub(crate) fn graph(format: &str, args: &BuildArgs, services: &Services) -> Result<(), CommandError> {
+    let format = match format {
+        "text" => GraphFormat::Text,
+        "json" => GraphFormat::Json,
+        "dot" => GraphFormat::Dot,
+        other => return Err(UsageError::value("format", other, "expected text, json or dot").into()),
+    };
+    let request = BuildRequest::new(args, &services.environment)?;
+    let source = BuildSource::open(&request, &services.store)?;
+    let lowered = lowered(&request, &source, services)?;
+    print(&show_graph(&lowered.graph, lowered.root, format))
 }

@@ -61,7 +61,8 @@ impl<'a> Plan<'a> {
     }
 
     /// The planned names in order, each directory before what is in it; and the names of the base to be taken away.
-    pub(crate) fn finish(self) -> (BTreeMap<PathBuf, Planned>, Vec<PathBuf>) {
+    pub(crate) fn finish(mut self) -> (BTreeMap<PathBuf, Planned>, Vec<PathBuf>) {
+        self.leave_out_unchanged();
         let mut whiteouts = Vec::new();
         for (path, planned) in self.entries.iter().filter(|(_, planned)| planned.hides) {
             let names = self.base.names(path).into_iter().map(|name| path.join(name));
@@ -69,6 +70,32 @@ impl<'a> Plan<'a> {
             debug_assert_eq!(planned.kind, Kind::Dir);
         }
         (self.entries, whiteouts)
+    }
+
+    /// Leaves out what the base has just so, with times to the second, which is what a tar can say. A directory whose time alone
+    /// would change goes too, if nothing in it stays (BuildKit's differ does the same).
+    fn leave_out_unchanged(&mut self) {
+        let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut unchanged: Vec<PathBuf> = Vec::new();
+        for (path, planned) in self.entries.iter().rev() {
+            let below = if self.shows_base(path) { self.base.node(path) } else { None };
+            let same = !planned.hides
+                && !needed.contains(path)
+                && !self.links.contains_key(path)
+                && below.is_some_and(|below| {
+                    let (ours, theirs) = (&planned.attributes, &below.attributes);
+                    let in_time = planned.kind == Kind::Dir || ours.mtime.seconds == theirs.mtime.seconds;
+                    planned.kind == below.kind && in_time && ours.same_but_mtime(theirs)
+                });
+            if same {
+                unchanged.push(path.clone());
+            } else {
+                needed.extend(path.parent().map(Path::to_path_buf));
+            }
+        }
+        for path in unchanged {
+            self.entries.remove(&path);
+        }
     }
 
     /// Whether the base still shows at `path`.
