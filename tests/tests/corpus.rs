@@ -49,14 +49,15 @@ fn every_real_dockerfile_parses_and_lowers() {
     for path in all {
         let text = fs::read_to_string(&path).expect("read a Dockerfile");
         let directory = path.parent().expect("a file is in a directory").display().to_string();
-        let mut words = vec!["debug".to_owned(), "graph".to_owned(), format!("--file={}", path.display())];
+        let mut words =
+            vec!["build".to_owned(), "--call=check".to_owned(), format!("--file={}", path.display())];
         words.extend(
             images(&text).iter().map(|image| format!("--build-context={image}=docker-image://busybox")),
         );
         words.push(directory);
         let outcome = env.kiln(&words).run();
-        let stages = text.lines().filter(|line| line.to_lowercase().starts_with("from ")).count();
-        if outcome.code != 0 || stages > 0 && outcome.stdout.is_empty() {
+        // Findings are no failure here: only what cannot be parsed or lowered ends without a report.
+        if !outcome.stdout().starts_with("Check complete") {
             failed += &format!("{outcome}\n");
         }
     }

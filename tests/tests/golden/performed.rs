@@ -96,6 +96,8 @@ fn arguments(case: &Case, dir: &Path) -> Vec<String> {
     for (name, value) in &options.frontend {
         match name.as_str() {
             "shm-size" => words.push(format!("--shm-size={value}")),
+            // The build argument goes before the frontend's option, for which kiln has no flag.
+            "hostname" if case.options.build_args.contains_key("BUILDKIT_SANDBOX_HOSTNAME") => {}
             "hostname" => words.push(format!("--build-arg=BUILDKIT_SANDBOX_HOSTNAME={value}")),
             other => panic!("frontend option {other}"),
         }
