@@ -309,6 +309,8 @@ pub struct FileEdit {
     pub actions: Vec<FileAction>,
     /// `COPY --link`: the layer is made on nothing and only then laid on input 0, so that input 0 is not in the key.
     pub link: bool,
+    /// The time of what has none of its own, in seconds since 1970 (`SOURCE_DATE_EPOCH`); the present without.
+    pub created: Option<i64>,
 }
 
 /// One thing written.
@@ -426,7 +428,7 @@ hash_fields!(ExecMount { target, kind });
 hash_fields!(CacheMount { id, sharing, input, source, access, read_only });
 hash_fields!(Access { uid, gid, mode });
 hash_fields!(SecretEnv { name, id, required });
-hash_fields!(FileEdit { actions, link });
+hash_fields!(FileEdit { actions, link, created });
 hash_fields!(Copy { sources, destination, chown, chmod, parents, exclude, unpack });
 
 impl StableHash for Op {

@@ -64,8 +64,8 @@ pub(crate) fn run(inner: &Inner, edit: &FileEdit, inputs: &[Value]) -> Result<Sn
     let opened = inputs.iter().map(|value| Opened::new(inner, value)).collect::<Result<Vec<_>, _>>()?;
     let trees: Vec<&dyn Tree> = opened.iter().map(Opened::tree).collect();
     let below: &dyn Tree = if edit.link { &Nothing } else { trees[0] };
-    let on =
-        Inputs { base: below, scratch: edit.link || base.layers.is_empty(), trees: &trees, now: inner.now() };
+    let now = edit.created.map_or_else(|| inner.now(), Timestamp::seconds);
+    let on = Inputs { base: below, scratch: edit.link || base.layers.is_empty(), trees: &trees, now };
     let place = previous_key(edit);
     let mut reuse = Reuse::default();
     if inner.services.link_files {
@@ -129,7 +129,8 @@ pub(crate) fn directory(inner: &Inner, directory: &Path, time: Timestamp) -> Res
     let context = LocalContext { directory: directory.to_path_buf(), ignore: Arc::new(Ignore::default()) };
     let (tree, _) = context.read(&[], &StatTable::default(), (inner.services.clock)())?;
     let tree = tree.with_time(time);
-    let edit = FileEdit { actions: vec![kiln_core::FileAction::Copy(everything())], link: false };
+    let edit =
+        FileEdit { actions: vec![kiln_core::FileAction::Copy(everything())], link: false, created: None };
     let trees: [&dyn Tree; 2] = [&Nothing, &tree];
     let on = Inputs { base: &Nothing, scratch: true, trees: &trees, now: time };
     let layer = write(inner, &edit, &on, &Reuse::default())?;

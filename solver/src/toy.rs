@@ -87,7 +87,7 @@ impl Worker for Table {
 fn sum(constant: i64, modulo: bool) -> Op {
     let owner = if modulo { "%" } else { "" }.to_owned();
     let action = FileAction::MakeDir { path: constant.to_string(), owner, mode: 0 };
-    Op::File(FileEdit { actions: vec![action], link: false })
+    Op::File(FileEdit { actions: vec![action], link: false, created: None })
 }
 
 fn evaluate(edit: &FileEdit, inputs: &[i64]) -> i64 {

@@ -73,7 +73,9 @@ pub(super) fn source(
     store.describe_mount(&key, &cache.id)?;
     let data = directory.join("data");
     if !data.exists() {
-        let half = directory.join("new");
+        // Another step or process may make it at the same time: each its own, and the first to rename wins.
+        let scratch = store.scratch_dir()?;
+        let half = scratch.path().join("data");
         make(&half)?;
         let failed = failed(&half);
         std::os::unix::fs::chown(&half, Some(cache.access.uid), Some(cache.access.gid)).map_err(&failed)?;

@@ -2,7 +2,8 @@
 //! the destination.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use kiln_cache::{
@@ -47,11 +48,23 @@ impl Spool {
         Ok((start, FileContent { size: self.length - start, hash }))
     }
 
-    /// The bytes from `start` on.
-    pub(crate) fn read(&self, start: u64, length: u64) -> io::Result<io::Take<File>> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::Start(start))?;
-        Ok(file.take(length))
+    /// The bytes from `start` on. Several threads may read: none moves a place that another reads at.
+    pub(crate) fn read(&self, start: u64, length: u64) -> io::Take<impl Read> {
+        Positioned { file: &self.file, at: start }.take(length)
+    }
+}
+
+/// Reads at a place of its own.
+struct Positioned<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
     }
 }
 
@@ -72,7 +85,7 @@ pub(crate) fn unpack(
     to: &Destination<'_>,
     spool: &mut Spool,
 ) -> Result<(), FileError> {
-    let top = plan.make_directories(&to.relative(), 0o755, Owner { uid: 0, gid: 0 })?;
+    let top = plan.make_directories(&to.relative(), 0o755, to.new_owner())?;
     let read = |cause| FileError::Archive { path: name.to_path_buf(), cause };
     let plain =
         Decompressor::detect(BufReader::new(file)).map_err(|cause| read(ArchiveError::Read(cause)))?;

@@ -72,8 +72,8 @@ impl<'a> Plan<'a> {
         (self.entries, whiteouts)
     }
 
-    /// Leaves out what the base has just so, with times to the second, which is what a tar can say. A directory whose time alone
-    /// would change goes too, if nothing in it stays (BuildKit's differ does the same).
+    /// Leaves out what the base has just so. A directory whose time alone would change goes too, if nothing in it stays
+    /// (BuildKit's differ does the same).
     fn leave_out_unchanged(&mut self) {
         let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
         let mut unchanged: Vec<PathBuf> = Vec::new();
@@ -84,7 +84,11 @@ impl<'a> Plan<'a> {
                 && !self.links.contains_key(path)
                 && below.is_some_and(|below| {
                     let (ours, theirs) = (&planned.attributes, &below.attributes);
-                    let in_time = planned.kind == Kind::Dir || ours.mtime.seconds == theirs.mtime.seconds;
+                    // An empty file of the same second is the same to BuildKit's differ.
+                    let empty = matches!(&planned.kind, Kind::File(content) if content.size == 0);
+                    let in_time = planned.kind == Kind::Dir
+                        || ours.mtime == theirs.mtime
+                        || (empty && ours.mtime.seconds == theirs.mtime.seconds);
                     planned.kind == below.kind && in_time && ours.same_but_mtime(theirs)
                 });
             if same {

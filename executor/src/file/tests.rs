@@ -94,7 +94,7 @@ fn copy(sources: &[&str], destination: &str) -> Copy {
 fn planned(base: &Toy, source: &Toy, actions: Vec<FileAction>) -> Result<Vec<String>, FileError> {
     let trees: [&dyn Tree; 2] = [base, source];
     let inputs = Inputs { base, scratch: base.0.len() <= 1, trees: &trees, now: NOW };
-    let edit = FileEdit { actions, link: false };
+    let edit = FileEdit { actions, link: false, created: None };
     let spool = || Err(FileError::NoInput(99));
     let (entries, whiteouts) = plan(&edit, &inputs, &mut None, &spool)?.finish();
     let lines = entries.into_iter().map(|(path, planned)| {
@@ -326,8 +326,11 @@ fn a_working_directory_belongs_to_its_user() {
 
 #[test]
 fn the_content_of_a_copy_leaves_times_and_the_rest_out() {
-    let edit =
-        |sources: &[&str]| FileEdit { actions: vec![FileAction::Copy(copy(sources, "/d/"))], link: false };
+    let edit = |sources: &[&str]| FileEdit {
+        actions: vec![FileAction::Copy(copy(sources, "/d/"))],
+        link: false,
+        created: None,
+    };
     let content = |tree: &Toy, sources: &[&str]| super::content(&edit(sources), 1, tree).unwrap();
     let tree = Toy::new(&["f 644 a one", "f 644 b two"]);
     let other = Toy::new(&["f 644 a one", "f 644 b other", "f 644 c three"]);

@@ -122,7 +122,7 @@ impl Sources<'_> {
             Bytes::Inline(data) => self.writer.file(path, attributes, &mut &data[..]),
             Bytes::Spool(start) => {
                 let spool = self.spool.ok_or_else(|| FileError::Changed { path: path.to_path_buf() })?;
-                let mut data = spool.read(*start, content.size).map_err(FileError::Spool)?;
+                let mut data = spool.read(*start, content.size);
                 self.writer.file(path, attributes, &mut data)
             }
         };

@@ -243,7 +243,7 @@ fn the_working_directory_is_made_for_the_user(world: &World) {
     let owned = ["d 755 1000:1000 home", "d 755 1000:1000 home/bob", "d 755 1000:1000 home/bob/work"];
     assert_eq!(world.last_layer(&made), owned);
     let action = FileAction::MakeDir { path: "/w/x".into(), owner: "bob".into(), mode: 0o755 };
-    let made = world.run(&Op::File(FileEdit { actions: vec![action], link: false }), &[base]);
+    let made = world.run(&Op::File(FileEdit { actions: vec![action], link: false, created: None }), &[base]);
     assert_eq!(world.last_layer(&made), ["d 755 1000:1000 w", "d 755 1000:1000 w/x"]);
 }
 

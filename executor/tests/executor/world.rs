@@ -186,7 +186,7 @@ pub(crate) fn copy(sources: &[&str], destination: &str) -> FileEdit {
         exclude: Vec::new(),
         unpack: Unpack::Never,
     };
-    FileEdit { actions: vec![FileAction::Copy(copy)], link: false }
+    FileEdit { actions: vec![FileAction::Copy(copy)], link: false, created: None }
 }
 
 pub(crate) fn add(source: &str, destination: &str) -> FileEdit {

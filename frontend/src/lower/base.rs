@@ -158,7 +158,7 @@ impl Lowering<'_> {
             exclude: Vec::new(),
             unpack: Unpack::Never,
         };
-        let edit = FileEdit { actions: vec![FileAction::Copy(copy)], link: false };
+        let edit = FileEdit { actions: vec![FileAction::Copy(copy)], link: false, created: None };
         let scratch = self.builder.scratch();
         let about = About { name: format!("[internal] take {path} from the context"), ..About::default() };
         let id = self.builder.add(Op::File(edit), vec![scratch, root], about);

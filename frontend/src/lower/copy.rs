@@ -171,7 +171,11 @@ impl Lowering<'_> {
         let link = request.files.link && request.chmod.is_none();
         let actions = parts.copies.into_iter().map(FileAction::Copy).collect();
         let about = self.about(name, step, context);
-        state.root = self.builder.add(Op::File(FileEdit { actions, link }), parts.inputs, about);
+        state.root = self.builder.add(
+            Op::File(FileEdit { actions, link, created: self.plan.epoch }),
+            parts.inputs,
+            about,
+        );
         let history = history(request, &sources, &inline, &written);
         self.commit(state, history, false);
         Ok(())

@@ -27,7 +27,7 @@ impl Lowering<'_> {
                 owner: state.image.config.user.clone(),
                 mode: 0o755,
             };
-            let edit = FileEdit { actions: vec![action], link: false };
+            let edit = FileEdit { actions: vec![action], link: false, created: self.plan.epoch };
             let about = self.about(self.step_name(step, state, context), step, context);
             state.root = self.builder.add(Op::File(edit), vec![state.root], about);
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::super::entry::{self, Kind};
+use super::super::entry::{self, Entry, Kind};
 use super::super::view::View;
 use super::scan::Scanned;
 
@@ -63,9 +63,10 @@ fn name(scanned: &Scanned<'_>, stubs: &HashSet<&Path>) -> Verdict {
         (Kind::Whiteout, None) => Verdict::Drop,
         (kind, Some(below)) => {
             let below = below.target();
-            // To the second: that is what a tar can say, and what BuildKit's differ compares.
-            let in_time = entry.attributes.mtime.seconds == below.attributes.mtime.seconds;
-            if *kind == below.kind && in_time && entry.attributes.same_but_mtime(&below.attributes) {
+            if *kind == below.kind
+                && in_time(entry, below)
+                && entry.attributes.same_but_mtime(&below.attributes)
+            {
                 Verdict::Drop
             } else {
                 Verdict::Keep
@@ -76,4 +77,12 @@ fn name(scanned: &Scanned<'_>, stubs: &HashSet<&Path>) -> Verdict {
         }
         (_, None) => Verdict::Keep,
     }
+}
+
+/// Whether the times of two files with the same content tell them apart. An empty file that was touched again within its
+/// second is the same: BuildKit's differ has it so, and a tar cannot say more.
+fn in_time(entry: &Entry, below: &Entry) -> bool {
+    let (ours, theirs) = (entry.attributes.mtime, below.attributes.mtime);
+    let empty = matches!(&entry.kind, Kind::File(content) if content.size == 0);
+    ours == theirs || (empty && ours.seconds == theirs.seconds)
 }
