@@ -294,7 +294,7 @@ pub struct SecretEnv {
 /// A file whose text stands in the Dockerfile (a heredoc).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlineFile {
-    /// In an [`Exec`] the absolute path; in a [`Copy`] the name under the destination.
+    /// In an [`Exec`] the absolute path; in a [`struct@Copy`] the name under the destination.
     pub path: String,
     /// Its content.
     pub data: Vec<u8>,
@@ -348,7 +348,7 @@ pub struct Copy {
     pub unpack: Unpack,
 }
 
-/// A source of a [`Copy`].
+/// A source of a [`struct@Copy`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopySource {
     /// Paths of an input.
