@@ -78,13 +78,16 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// The name as people write it: without `docker.io/library/`, and without a tag that was not written.
+    /// The name as people write it: without `docker.io/library/` where the rest alone means the same, and without a tag that
+    /// was not written.
     pub fn familiar(&self) -> String {
-        let mut text = if self.registry == DEFAULT_REGISTRY {
-            self.repository.strip_prefix("library/").unwrap_or(&self.repository).to_owned()
-        } else {
-            self.name()
+        let short = match self.repository.strip_prefix("library/") {
+            Some(official) if !official.contains('/') => official,
+            _ => &self.repository,
         };
+        let is_plain = !short.split_once('/').is_some_and(|(first, _)| is_registry(first));
+        let mut text =
+            if self.registry == DEFAULT_REGISTRY && is_plain { short.to_owned() } else { self.name() };
         self.push_suffix(&mut text, self.tag.as_deref());
         text
     }
@@ -174,9 +177,8 @@ fn is_registry(first: &str) -> bool {
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') => {
-                ("v6", port.strip_prefix(':'))
-            }
+            Some((address, "")) if is_address(address) => ("v6", None),
+            Some((address, port)) if is_address(address) && port.starts_with(':') => ("v6", Some(&port[1..])),
             _ => return false,
         },
         None => match host.split_once(':') {
@@ -191,6 +193,11 @@ fn is_host(host: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     name.split('.').all(label) && port.is_none_or(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether it may stand in the brackets of an IPv6 address.
+fn is_address(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -242,9 +249,39 @@ mod tests {
     }
 
     #[test]
+    fn the_familiar_name_means_the_same() {
+        for (written, familiar) in [
+            ("docker.io/library/busybox:1", "busybox:1"),
+            ("docker.io/user/app", "user/app"),
+            ("docker.io/library/a/b", "library/a/b"),
+            ("docker.io/my.host/app", "docker.io/my.host/app"),
+            ("docker.io/library/localhost/app", "library/localhost/app"),
+            ("ghcr.io/library/app", "ghcr.io/library/app"),
+        ] {
+            let reference: Reference = written.parse().unwrap();
+            assert_eq!(reference.familiar(), familiar);
+            assert_eq!(familiar.parse::<Reference>().unwrap(), reference);
+        }
+    }
+
+    #[test]
     fn malformed_names_are_refused() {
         assert_eq!("Busybox".parse::<Reference>(), Err(ReferenceError::Uppercase("Busybox".into())));
-        for bad in ["", ":tag", "a//b", "a:", "a:-x", "-a", "a_-b", "a/b/", "a@sha256:12", "a b", "a___b"] {
+        for bad in [
+            "",
+            ":tag",
+            "a//b",
+            "a:",
+            "a:-x",
+            "-a",
+            "a_-b",
+            "a/b/",
+            "a@sha256:12",
+            "a b",
+            "a___b",
+            "[::1]5/a",
+            "[]:5/a",
+        ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
     }
