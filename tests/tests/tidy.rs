@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("kiln-tests", &[]),
+    ("kiln-fuzz", &["kiln-core", "kiln-frontend", "kiln-cache"]),
 ];
 
 #[test]
