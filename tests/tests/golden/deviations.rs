@@ -6,6 +6,7 @@ const ON_PURPOSE: &[(&str, &str, &str)] = &[
     ("conformance#14 copy directory to root without explicit slash", "run output", LINKS),
     ("conformance#2 copy file to root", "run output", LINKS),
     ("conformance#8 copy folder with dot contents to higher level", "run output", LINKS),
+    ("conformance#9 copy root file to different root name", "run output", LINKS),
     ("bud/copy-parents/Containerfile-hardlinks", "ok", PARENTS),
     ("conformance#83 copy--parents-all-directories", "ok", PARENTS),
     ("conformance#88 copy--parents-directory-limit-parents-unknown-count-parent-directories", "ok", PARENTS),
