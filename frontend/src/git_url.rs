@@ -194,7 +194,7 @@ fn values(query: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// The name of the file that an URL gives: the last part of its path.
-pub(crate) fn file_name(url: &str) -> String {
+pub fn file_name(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
     let place = rest.find('/').map_or("", |at| &rest[at..]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod named;
 mod world;
 
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ fn run(file: &Value, case: &Value) -> Got {
     options.all_stages = case["mode"] == "lint";
     for (name, base) in text_map(&settings["bases"]) {
         let config = base_image(&file["base"][&base]["config"]);
-        options.contexts.insert(name, NamedContext::Image(images.add(&base, config)));
+        options.contexts.insert(name, NamedContext::Image(named::add(&mut images, &base, config)));
     }
     for (name, context) in settings["named_contexts"].as_object().into_iter().flatten() {
         let base = context["image"].as_str().unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod named;
 mod world;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use expect_test::{Expect, expect};
 use kiln_core::{Diagnostics, ImageConfig, SourceFile};
 use kiln_frontend::{GraphFormat, Lowered, NamedContext, Options, lower, parse, plan, resolve, show_graph};
+use named::add;
 use world::{Images, amd64, ready};
 
 fn build(text: &str, change: impl FnOnce(&mut Options, &mut Images)) -> Result<Lowered, Diagnostics> {
@@ -21,7 +23,7 @@ fn build(text: &str, change: impl FnOnce(&mut Options, &mut Images)) -> Result<L
     let mut options = Options::for_platform(amd64());
     let mut base = ImageConfig::for_platform(&amd64());
     base.config.env = vec!["PATH=/bin".to_owned()];
-    options.contexts.insert("base".to_owned(), NamedContext::Image(images.add("base", base)));
+    options.contexts.insert("base".to_owned(), NamedContext::Image(add(&mut images, "base", base)));
     change(&mut options, &mut images);
     let stages = plan(&parsed.dockerfile, &options)?;
     let bases = ready(resolve(&stages, &images))?;
@@ -184,7 +186,7 @@ fn contexts_replace_stages_and_bases() {
     check_with(
         "FROM other:latest AS dev\nRUN a\nFROM replaced AS whole\nRUN b\nFROM dev\nCOPY --from=whole /x /\nRUN --mount=from=dir,target=/m c\n",
         |options, images| {
-            let special = images.add("special", ImageConfig::for_platform(&amd64()));
+            let special = add(images, "special", ImageConfig::for_platform(&amd64()));
             options.contexts.extend([
                 ("other".to_owned(), NamedContext::Directory("nothing".to_owned())),
                 ("other::linux/amd64".to_owned(), NamedContext::Image(special)),
@@ -222,7 +224,7 @@ fn triggers_run_before_and_may_name_images() {
             let mut parent = ImageConfig::for_platform(&amd64());
             parent.config.on_build =
                 vec!["COPY --from=base /x /y".to_owned(), "RUN first  $A".to_owned(), "ENV A=1".to_owned()];
-            options.contexts.insert("parent".to_owned(), NamedContext::Image(images.add("parent", parent)));
+            options.contexts.insert("parent".to_owned(), NamedContext::Image(add(images, "parent", parent)));
         },
         expect![[r#"
             0 image golden.test/base:latest linux/amd64  # [context base] golden.test/base:latest
@@ -314,7 +316,7 @@ fn new_history_stands_after_that_of_the_base_image() {
     let mut base = ImageConfig::for_platform(&amd64());
     base.history = vec![kiln_core::History { created_by: "base".to_owned(), ..Default::default() }];
     let lowered = build("FROM old AS a\nRUN x\nFROM a\nENV A=1\nRUN y\n", |options, images| {
-        options.contexts.insert("old".to_owned(), NamedContext::Image(images.add("old", base)));
+        options.contexts.insert("old".to_owned(), NamedContext::Image(add(images, "old", base)));
     });
     let lowered = lowered.unwrap();
     let added = &lowered.config.history[lowered.base_history..];

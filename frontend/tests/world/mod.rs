@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use kiln_core::{ContentHash, ImageConfig, ImageLocator, Platform, Reference};
+use kiln_core::{ContentHash, ImageConfig, ImageLocator, Platform};
 use kiln_frontend::{ImageName, ImageResolver, ImageWanted, ResolveError, ResolvedImage};
 
 /// The platform of all tests.
@@ -20,16 +20,6 @@ pub(crate) struct Images {
     pub(crate) known: BTreeMap<ImageName, ImageConfig>,
     /// Whether others are there too, with nothing in their configuration.
     pub(crate) others: bool,
-}
-
-impl Images {
-    /// Makes an image known.
-    #[allow(dead_code, reason = "not every test names its images")]
-    pub(crate) fn add(&mut self, name: &str, config: ImageConfig) -> Reference {
-        let reference: Reference = format!("golden.test/{name}").parse().unwrap();
-        self.known.insert(ImageName::Reference(reference.clone()), config);
-        reference
-    }
 }
 
 impl ImageResolver for Images {

@@ -1,4 +1,5 @@
 //! A small registry in this process, strict in what it takes, that fails on command and remembers what it was asked.
+//! One file: its faults are branches of the very answers that it gives.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
