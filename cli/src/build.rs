@@ -17,6 +17,7 @@ use kiln_solver::SolveError;
 use crate::contexts::Contexts;
 use crate::environment::now;
 use crate::error::CommandError;
+use crate::remote;
 use crate::request::BuildRequest;
 use crate::resolver::Resolver;
 use crate::source::BuildSource;
@@ -55,13 +56,14 @@ pub(crate) async fn build(
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
     let builds = platforms
         .into_iter()
-        .map(|platform| build_one(request, &contexts, &dockerfile, platform, with, progress));
+        .map(|platform| build_one(request, source, &contexts, &dockerfile, platform, with, progress));
     futures_util::future::try_join_all(builds).await
 }
 
 /// One platform, from the tree to the layers.
 async fn build_one(
     request: &BuildRequest,
+    source: &BuildSource,
     contexts: &Contexts,
     dockerfile: &Dockerfile,
     platform: Platform,
@@ -69,7 +71,11 @@ async fn build_one(
     progress: &Arc<dyn Progress>,
 ) -> Result<Built, CommandError> {
     let options = frontend_options(request, contexts, platform.clone());
-    let stages = frontend::plan(dockerfile, &options)?;
+    let mut stages = frontend::plan(dockerfile, &options)?;
+    if let Some(epoch) = stages.epoch_source().cloned() {
+        let remote = with.remote(request.ssh.get("default").cloned());
+        stages.set_epoch(remote::time(&epoch, source.modified, &remote).await?);
+    }
     let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
     let lowered = frontend::lower(&stages, &bases)?;
     report_findings(dockerfile, lowered.warnings, request, progress)?;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_core::pattern::Ignore;
-use kiln_core::{Diagnostic, Diagnostics, HttpSource, SourceFile, Span};
+use kiln_core::{Diagnostic, Diagnostics, SourceFile, Span};
 use kiln_executor::context::LocalContext;
 use kiln_frontend::{LayoutName, MAIN_CONTEXT, NamedContext};
 
 use crate::error::CommandError;
+use crate::remote;
 use crate::request::{UsageError, is_remote};
 use crate::source::{BuildSource, ignore_file};
 
@@ -90,15 +91,7 @@ fn named(name: &str, value: &str) -> Result<NamedContext, CommandError> {
     if is_remote(value) {
         let wrong =
             |problem: String| UsageError::value("build-context", &format!("{name}={value}"), &problem);
-        return Ok(match kiln_frontend::git_url::parse(value).map_err(wrong)? {
-            Some(git) => NamedContext::Git(git.into_source()),
-            None => NamedContext::Http(HttpSource {
-                url: value.to_owned(),
-                checksum: None,
-                filename: "context".to_owned(),
-                mode: 0o600,
-            }),
-        });
+        return Ok(remote::named(value).map_err(wrong)?);
     }
     if let Some((scheme, _)) = value.split_once("://") {
         let problem = format!(

@@ -18,6 +18,7 @@ mod outputs;
 mod pack;
 mod progress;
 mod pulling;
+mod remote;
 mod report;
 mod request;
 mod resolver;

@@ -139,7 +139,7 @@ impl BuildRequest {
         if let Some(epoch) = environment.source_date_epoch() {
             build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
         }
-        let epoch = epoch(&build_args)?;
+        let epoch = epoch(&build_args);
         let hostname = build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned().unwrap_or_default();
         let mut request = Self {
             context,
@@ -208,18 +208,9 @@ pub(crate) fn is_remote(text: &str) -> bool {
         .any(|prefix| text.starts_with(prefix))
 }
 
-fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, UsageError> {
-    match build_args.get("SOURCE_DATE_EPOCH").map(String::as_str) {
-        None | Some("") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(epoch) => Ok(Some(epoch)),
-            Err(_) => Err(UsageError::value(
-                "build-arg",
-                &format!("SOURCE_DATE_EPOCH={text}"),
-                "expected seconds since 1970",
-            )),
-        },
-    }
+/// A number; what else it may name, the Dockerfile tells.
+fn epoch(build_args: &BTreeMap<String, String>) -> Option<i64> {
+    build_args.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok())
 }
 
 fn contexts(typed: &[String]) -> Result<BTreeMap<String, String>, UsageError> {

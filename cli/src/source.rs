@@ -1,14 +1,17 @@
 //! The Dockerfile and the build context, from wherever the user has them.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{Decompressor, Limits, Links, Rooted, ScratchDir, Store, Unpacked};
 use kiln_core::SourceFile;
+use kiln_executor::source::Checkout;
 
 use crate::error::CommandError;
+use crate::remote;
 use crate::request::{BuildRequest, ContextFrom, DockerfileFrom};
+use crate::wiring::Services;
 
 /// A Dockerfile is text that people write.
 const DOCKERFILE_LIMIT: u64 = 64 << 20;
@@ -22,8 +25,10 @@ pub(crate) struct BuildSource {
     pub(crate) directory: PathBuf,
     /// `.dockerignore` or `<Dockerfile>.dockerignore`, if there is one.
     pub(crate) ignore: Option<SourceFile>,
+    /// The time of a context from elsewhere, in seconds since 1970.
+    pub(crate) modified: Option<i64>,
     /// What was unpacked for this build alone, kept until it ends.
-    _unpacked: Option<Kept>,
+    _kept: Option<Kept>,
 }
 
 /// What holds a directory that was made for the build.
@@ -32,6 +37,7 @@ pub(crate) struct BuildSource {
 enum Kept {
     Tar(Box<Unpacked>),
     Empty(ScratchDir),
+    Checkout(Checkout),
 }
 
 impl BuildSource {
@@ -39,14 +45,37 @@ impl BuildSource {
     ///
     /// # Errors
     /// What cannot be read, and what it was taken for.
-    pub(crate) fn open(request: &BuildRequest, store: &Store) -> Result<Self, CommandError> {
+    pub(crate) fn open(request: &BuildRequest, services: &Services) -> Result<Self, CommandError> {
         match &request.context {
             ContextFrom::Directory(path) => Self::of_directory(path, &request.dockerfile),
-            ContextFrom::Stdin => Self::of_stdin(&request.dockerfile, store),
-            ContextFrom::Remote(url) => Err(CommandError::Usage(format!(
-                "`{url}`: remote contexts are not supported yet: clone or download it first"
-            ))),
+            ContextFrom::Stdin => Self::of_stream(std::io::stdin(), &request.dockerfile, &services.store),
+            ContextFrom::Remote(url) => Self::of_url(url, request, services),
         }
+    }
+
+    /// A repository is the context; a file is what the same on standard input would be. As in BuildKit, a context from
+    /// elsewhere is taken whole, whatever its ignore file says.
+    fn of_url(url: &str, request: &BuildRequest, services: &Services) -> Result<Self, CommandError> {
+        let agent = request.ssh.get("default").cloned();
+        let remote = services.remote(agent);
+        if let Some(git) = remote::repository(url, &request.build_args)? {
+            let checkout = remote.checkout(&git)?;
+            let directory = checkout.root().to_owned();
+            let dockerfile = of_stranger(&directory, &request.dockerfile)?;
+            let modified = Some(checkout.time());
+            let kept = Some(Kept::Checkout(checkout));
+            return Ok(Self { dockerfile, directory, ignore: None, modified, _kept: kept });
+        }
+        let fetched = services.runtime()?.block_on(remote.fetch(&remote::file(url)))?;
+        let again = fetched.file.try_clone().map_err(CommandError::Input)?;
+        let mut source = Self::of_stream(fetched.file, &request.dockerfile, &services.store)?;
+        source.ignore = None;
+        source.modified = fetched.modified.or_else(|| {
+            let mut again = BufReader::new(again);
+            again.rewind().ok()?;
+            remote::newest(again)
+        });
+        Ok(source)
     }
 
     fn of_directory(path: &Path, dockerfile: &DockerfileFrom) -> Result<Self, CommandError> {
@@ -61,7 +90,7 @@ impl BuildSource {
                 let dockerfile =
                     SourceFile::new("Dockerfile", text(&mut std::io::stdin().lock(), Path::new("-"))?);
                 let ignore = ignore_file(&directory, None)?;
-                Ok(Self { dockerfile, directory, ignore, _unpacked: None })
+                Ok(Self { dockerfile, directory, ignore, modified: None, _kept: None })
             }
             DockerfileFrom::Context => {
                 let mut file = directory.join("Dockerfile");
@@ -81,12 +110,16 @@ impl BuildSource {
         let name = file.strip_prefix(&directory).unwrap_or(file).display().to_string();
         let dockerfile = SourceFile::new(name, text(&mut File::open(file).map_err(fail)?, file)?);
         let ignore = ignore_file(&directory, Some(file))?;
-        Ok(Self { dockerfile, directory, ignore, _unpacked: None })
+        Ok(Self { dockerfile, directory, ignore, modified: None, _kept: None })
     }
 
     /// A tar, compressed or not, is the context; anything else is a Dockerfile without a context.
-    fn of_stdin(dockerfile: &DockerfileFrom, store: &Store) -> Result<Self, CommandError> {
-        let mut input = BufReader::with_capacity(1 << 16, std::io::stdin());
+    fn of_stream(
+        from: impl Read + Send,
+        dockerfile: &DockerfileFrom,
+        store: &Store,
+    ) -> Result<Self, CommandError> {
+        let mut input = BufReader::with_capacity(1 << 16, from);
         let mut head = Vec::new();
         input.by_ref().take(512).read_to_end(&mut head).map_err(CommandError::Input)?;
         let is_archive = is_archive(&head);
@@ -95,27 +128,16 @@ impl BuildSource {
             let dockerfile = SourceFile::new("Dockerfile", text(&mut input, Path::new("-"))?);
             let scratch = store.scratch_dir()?;
             let directory = scratch.path().to_owned();
-            return Ok(Self { dockerfile, directory, ignore: None, _unpacked: Some(Kept::Empty(scratch)) });
+            let kept = Some(Kept::Empty(scratch));
+            return Ok(Self { dockerfile, directory, ignore: None, modified: None, _kept: kept });
         }
         let tar = Decompressor::detect(input).map_err(CommandError::Input)?;
         let unpacked = store.layers().unpack(tar, Limits::default())?;
         let directory = unpacked.tree().to_owned();
-        let name = match dockerfile {
-            DockerfileFrom::Path(typed) => typed.trim_start_matches('/').to_owned(),
-            DockerfileFrom::Context | DockerfileFrom::Stdin => "Dockerfile".to_owned(),
-        };
-        let fail = |cause| CommandError::File {
-            verb: "read",
-            what: "Dockerfile of the archive",
-            path: name.clone().into(),
-            cause,
-        };
-        // The archive is a stranger's: its links lead nowhere but into itself.
-        let open = |name: &str| Rooted::open(&directory)?.file(Path::new(name), Links::Followed);
-        let dockerfile = SourceFile::new(&*name, text(&mut open(&name).map_err(fail)?, Path::new(&name))?);
+        let dockerfile = of_stranger(&directory, dockerfile)?;
         let mut ignore = None;
-        for candidate in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
-            if let Ok(mut file) = open(&candidate) {
+        for candidate in [format!("{}.dockerignore", dockerfile.name), ".dockerignore".to_owned()] {
+            if let Ok(mut file) = inside(&directory, &candidate) {
                 ignore = Some(SourceFile::new(&*candidate, text(&mut file, Path::new(&candidate))?));
                 break;
             }
@@ -124,9 +146,41 @@ impl BuildSource {
             dockerfile,
             directory: directory.clone(),
             ignore,
-            _unpacked: Some(Kept::Tar(Box::new(unpacked))),
+            modified: None,
+            _kept: Some(Kept::Tar(Box::new(unpacked))),
         })
     }
+}
+
+/// A file of a context from elsewhere: its links lead nowhere but into itself.
+fn inside(directory: &Path, name: &str) -> std::io::Result<File> {
+    Rooted::open(directory)?.file(Path::new(name), Links::Followed)
+}
+
+/// The Dockerfile of a context from elsewhere, or that of standard input.
+fn of_stranger(directory: &Path, dockerfile: &DockerfileFrom) -> Result<SourceFile, CommandError> {
+    let name = match dockerfile {
+        DockerfileFrom::Stdin => {
+            let text = text(&mut std::io::stdin().lock(), Path::new("-"))?;
+            return Ok(SourceFile::new("Dockerfile", text));
+        }
+        DockerfileFrom::Path(typed) => typed.trim_start_matches('/'),
+        // buildx falls back to the other spelling.
+        DockerfileFrom::Context
+            if inside(directory, "Dockerfile").is_err() && inside(directory, "dockerfile").is_ok() =>
+        {
+            "dockerfile"
+        }
+        DockerfileFrom::Context => "Dockerfile",
+    };
+    let fail = |cause| CommandError::File {
+        verb: "read",
+        what: "Dockerfile of the context",
+        path: name.into(),
+        cause,
+    };
+    let mut file = inside(directory, name).map_err(fail)?;
+    Ok(SourceFile::new(name, text(&mut file, Path::new(name))?))
 }
 
 /// `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use kiln_cache::{OverlayXattrs, Store, StoreOptions};
 use kiln_executor::isolation::{Isolation, IsolationError, IsolationRequest, Rung, enter};
 use kiln_executor::launcher::Launcher;
+use kiln_executor::source::{GitOptions, Remote};
 use kiln_registry::{Client, ClientOptions, Credentials, ProxyOptions, Secret};
 use tokio::runtime::Runtime;
 
@@ -72,6 +73,12 @@ impl Services {
     /// The registry client, made when first needed: reading the machine's certificates takes longer than an unchanged build.
     pub(crate) fn client(&self) -> &Client {
         self.client.get_or_init(|| Client::new(client_options(&self.environment)))
+    }
+
+    /// Fetches contexts that are elsewhere, with the user's SSH agent.
+    pub(crate) fn remote(&self, ssh_agent: Option<PathBuf>) -> Remote {
+        let git = GitOptions { ssh_agent, ..GitOptions::default() };
+        Remote::new(self.store.clone(), self.client().clone(), git)
     }
 
     /// The runtime for what waits.

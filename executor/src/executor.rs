@@ -225,15 +225,6 @@ impl Executor {
         Ok(download)
     }
 
-    fn mirror(&self, git: &GitSource) -> Result<PathBuf, ExecutorError> {
-        let mut hasher = StableHasher::new("kiln git mirror 1");
-        git.remote.stable_hash(&mut hasher);
-        let store = &self.inner.services.store;
-        let key = hasher.finish();
-        store.describe_mount(&key, &format!("git {}", git.remote)).map_err(SourceError::from)?;
-        Ok(store.cache_mount(&key).map_err(SourceError::from)?.join("git"))
-    }
-
     /// The commit of a repository, asked once.
     fn commit(&self, git: &GitSource) -> Result<String, ExecutorError> {
         let mut hasher = StableHasher::new("kiln git commit 1");
@@ -244,7 +235,7 @@ impl Executor {
         if let Some(commit) = known().get(&key) {
             return Ok(commit.clone());
         }
-        let mirror = self.mirror(git)?;
+        let mirror = source::mirror(&self.inner.services.store, git)?;
         let options = &self.inner.services.git;
         let commit = Repository { source: git, options, mirror: &mirror }.commit()?;
         known().insert(key, commit.clone());
@@ -254,7 +245,7 @@ impl Executor {
     fn checkout(&self, git: &GitSource) -> Result<Snapshot, ExecutorError> {
         let services = &self.inner.services;
         let commit = self.commit(git)?;
-        let mirror = self.mirror(git)?;
+        let mirror = source::mirror(&services.store, git)?;
         let _alone = services.store.lock(&format!("git {}", git.remote)).map_err(SourceError::from)?;
         let scratch = services.store.scratch_dir().map_err(SourceError::from)?;
         let repository = Repository { source: git, options: &services.git, mirror: &mirror };

@@ -21,7 +21,7 @@ use crate::source::BuildSource;
 /// What is wrong with the command line or the Dockerfile, or the first step that failed.
 pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let request = BuildRequest::new(args, &services.environment)?;
-    let source = BuildSource::open(&request, &services.store)?;
+    let source = BuildSource::open(&request, services)?;
     if request.call != Call::Build {
         return call::call(&request, &source, services);
     }

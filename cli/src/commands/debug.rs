@@ -102,7 +102,7 @@ pub(crate) fn graph(format: &str, args: &BuildArgs, services: &Services) -> Resu
         other => return Err(UsageError::value("format", other, "expected text, json or dot").into()),
     };
     let request = BuildRequest::new(args, &services.environment)?;
-    let source = BuildSource::open(&request, &services.store)?;
+    let source = BuildSource::open(&request, services)?;
     let lowered = lowered(&request, &source, services)?;
     print(&show_graph(&lowered.graph, lowered.root, format))
 }

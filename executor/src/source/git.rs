@@ -107,7 +107,7 @@ impl Repository<'_> {
         self.check()?;
         let kept = format!("refs/kiln/{commit}");
         self.fetch(commit, &kept)?;
-        self.git(into, &["init", "--quiet", "."])?;
+        self.git(into, &["init", "--quiet", object_format(commit), "."])?;
         let mirror = self.mirror.to_string_lossy().into_owned();
         let from_mirror =
             ["-c", "protocol.file.allow=always", "fetch", "--quiet", "--depth=1", "--no-tags", "--"];
@@ -115,7 +115,11 @@ impl Repository<'_> {
         self.git(into, &["remote", "add", "--", "origin", &self.source.remote])?;
         self.git(into, &["checkout", "--quiet", "--force", "--detach", commit])?;
         if self.source.submodules && into.join(".gitmodules").is_file() {
-            self.git(into, &["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            // A server of plain files can only be asked for everything.
+            if self.git(into, &[&update[..], &["--depth=1"]].concat()).is_err() {
+                self.git(into, &update)?;
+            }
         }
         let time = self.git(into, &["log", "-1", "--format=%ct", commit])?;
         let seconds = String::from_utf8_lossy(&time.stdout).trim().parse().unwrap_or(0);
@@ -170,7 +174,7 @@ impl Repository<'_> {
     fn fetch(&self, commit: &str, kept: &str) -> Result<(), GitError> {
         if !self.mirror.join("HEAD").is_file() {
             std::fs::create_dir_all(self.mirror)?;
-            self.git(self.mirror, &["init", "--quiet", "--bare", "."])?;
+            self.git(self.mirror, &["init", "--quiet", "--bare", object_format(commit), "."])?;
         }
         if self.git(self.mirror, &["rev-parse", "--quiet", "--verify", kept]).is_ok() {
             return Ok(());
@@ -251,6 +255,11 @@ impl Repository<'_> {
         let name = arguments.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
         Err(GitError::Failed { command: (*name).to_owned(), message })
     }
+}
+
+/// How a repository with this commit names its objects.
+fn object_format(commit: &str) -> &'static str {
+    if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" }
 }
 
 /// A whole commit id.

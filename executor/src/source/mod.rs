@@ -5,6 +5,7 @@ mod git;
 mod http;
 mod image;
 mod layout;
+mod remote;
 
 pub use error::SourceError;
 pub(crate) use git::Repository;
@@ -12,3 +13,5 @@ pub use git::{GitError, GitOptions};
 pub(crate) use http::{Download, download, snapshot as download_snapshot};
 pub use image::ImageStore;
 pub use layout::{Layout, LayoutImage};
+pub(crate) use remote::mirror;
+pub use remote::{Checkout, Fetched, Remote};
