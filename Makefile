@@ -1,5 +1,5 @@
 # `make demo` shows what kiln does; `make test` proves it. Both install what they need from Debian's packages.
-.PHONY: help demo test check bench build setup-demo setup-test setup-bench
+.PHONY: help demo test check fuzz bench bench-frontend build setup-demo setup-test setup-bench
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,6 +28,13 @@ check: ## formatting, lints, documentation, the shape of the code
 test: setup-test ## all tests, with the tools that read images
 	cargo build --package kiln-cli --locked
 	KILN_BIN=$(DEBUG) KILN_TESTS_REQUIRE_ALL=1 cargo nextest run --workspace --locked --no-fail-fast
+
+# `make test` runs the same for five seconds each.
+fuzz: ## whatever reads what strangers wrote, with inputs that nobody would write; SECONDS_EACH=60
+	KILN_FUZZ_SECONDS=$(or $(SECONDS_EACH),60) cargo test --package kiln-fuzz --locked
+
+bench-frontend: ## how long Dockerfiles and ignore files take to understand, beside what they may
+	cargo bench --package kiln-frontend --bench frontend --locked
 
 bench: setup-bench build ## the benchmark; ARGS="w1 w2 --runs 5" chooses
 	bench/bench.py --kiln $(RELEASE) $(ARGS)

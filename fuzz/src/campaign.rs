@@ -1,7 +1,8 @@
 //! The loop: an input, what became of it, the next.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -63,8 +64,9 @@ impl<'a> Campaign<'a> {
         let mut seen = HashSet::new();
         let mut pool = vec![Vec::new()];
         let mut count = 0;
+        let last = File::create(self.last()).expect("a file for the input of the moment");
         for input in cases(self.name).into_iter().chain(self.seeds.iter().cloned()) {
-            self.give(&target, &input, &mut seen);
+            self.give(&target, &input, &mut seen, &last);
             count += 1;
             pool.push(input);
         }
@@ -79,7 +81,7 @@ impl<'a> Campaign<'a> {
             };
             let mut input = mutated(&pool[chosen], &pool, &self.words, &mut random);
             (self.repair)(&mut input, &mut random);
-            if self.give(&target, &input, &mut seen) && pool.len() < POOL {
+            if self.give(&target, &input, &mut seen, &last) && pool.len() < POOL {
                 pool.push(input);
             }
             count += 1;
@@ -88,10 +90,17 @@ impl<'a> Campaign<'a> {
     }
 
     /// Whether the input reached something new.
-    fn give(&self, target: &impl Fn(&[u8], &mut Trace), input: &[u8], seen: &mut HashSet<u64>) -> bool {
-        // An input that ends the process (a stack that overflows, memory that is used up) is found here afterwards.
-        let last = self.last();
-        fs::write(&last, input).unwrap_or_else(|error| panic!("cannot write {}: {error}", last.display()));
+    fn give(
+        &self,
+        target: &impl Fn(&[u8], &mut Trace),
+        input: &[u8],
+        seen: &mut HashSet<u64>,
+        last: &File,
+    ) -> bool {
+        // An input that ends the process (a stack that overflows, memory that is used up) is found here afterwards. The file
+        // stays open: to make it anew each time would cost more than most targets.
+        let written = last.write_all_at(input, 0).and_then(|()| last.set_len(input.len() as u64));
+        written.expect("a place for the input of the moment");
         let mut trace = Trace::default();
         match outcome(target, input, &mut trace) {
             Ok(()) => {

@@ -219,7 +219,7 @@ impl Lowering<'_> {
                 return Err(error("source can't be a URL for COPY".to_owned()).with_help("use ADD"));
             };
             let checksum = match &request.checksum {
-                Some(text) => Some(text.parse().map_err(|cause| error(format!("{cause}")))?),
+                Some(text) => Some(checksum(text).map_err(&error)?),
                 None => None,
             };
             let filename = git_url::file_name(source);

@@ -249,6 +249,7 @@ impl<'a> Lowering<'a> {
     fn step(&mut self, step: &Step, state: &mut State, context: &mut Context<'_>) -> Outcome<()> {
         let findings = state.checks.instruction(&step.instruction);
         self.warnings.extend(findings.into_iter().map(|f| Diagnostic { span: step.place(f.span), ..f }));
+        self.spend(state.carried());
         match &step.instruction.command {
             Command::Run(run) => self.run(run, step, state, context)?,
             Command::Copy(copy) => self.copy(copy, step, state, context)?,

@@ -92,8 +92,20 @@ impl State {
 
     /// About how much memory a copy takes.
     pub(super) fn bytes(&self) -> usize {
+        let config = &self.image.config;
+        let labels = config.labels.iter().map(|(name, value)| name.len() + value.len());
+        let commands = config.cmd.iter().chain(&config.entrypoint);
+        let commands = commands.chain(config.healthcheck.as_ref().map(|check| &check.test));
+        let lists = commands.chain([&config.on_build, &config.shell]).flatten().map(String::len);
+        let sets = config.volumes.keys().chain(config.exposed_ports.keys()).map(String::len);
         // The variables stand in the environment and in the configuration.
-        2 * self.env.bytes() + self.history_bytes
+        2 * self.env.bytes() + self.history_bytes + labels.chain(lists).chain(sets).sum::<usize>()
+    }
+
+    /// About how much of it each step takes along, variables apart.
+    pub(super) fn carried(&self) -> usize {
+        let config = &self.image.config;
+        config.working_dir.len() + config.user.len() + config.shell.iter().map(String::len).sum::<usize>()
     }
 
     /// The working directory, never empty.
