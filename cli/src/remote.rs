@@ -1,7 +1,7 @@
 //! What a URL of the command line names, and the times of what is fetched.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 
 use kiln_cache::{Archive, Decompressor};
 use kiln_core::{GitSource, HttpSource};
@@ -69,7 +69,7 @@ pub(crate) async fn time(
 }
 
 /// The time of the newest member of an archive; none if it is no archive.
-pub(crate) fn newest(from: impl BufRead + Read + Send) -> Option<i64> {
+pub(crate) fn newest(from: impl BufRead + Send) -> Option<i64> {
     let mut archive = Archive::new(Decompressor::detect(from).ok()?);
     let mut newest = None;
     while let Ok(Some(member)) = archive.next_member() {

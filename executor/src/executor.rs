@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_cache::{ScratchDir, Store, Timestamp};
 use kiln_core::{
-    ContentHash, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress, Snapshot,
-    Source, StableHash as _, StableHasher, StepId,
+    ContentHash, Event, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress,
+    Snapshot, Source, StableHash as _, StableHasher, StepId,
 };
 use kiln_registry::Client;
 
@@ -158,7 +158,16 @@ impl Executor {
             Source::Scratch => Snapshot::scratch(),
             Source::Local(local) => {
                 let (this, local) = (self.clone(), local.clone());
-                return blocking(move || this.context(&local).map(Value::Context)).await;
+                let tree = blocking(move || this.context(&local)).await?;
+                let bytes = tree.bytes();
+                services.progress.emit(Event::Status {
+                    step,
+                    id: "transferring context:".to_owned(),
+                    current: bytes,
+                    total: bytes,
+                    done: true,
+                });
+                return Ok(Value::Context(tree));
             }
             Source::Image(image) => match &image.locator {
                 ImageLocator::Store { id } => {

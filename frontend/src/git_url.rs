@@ -41,7 +41,8 @@ impl GitUrl {
         GitSource {
             remote,
             reference: match (&self.checksum, self.reference.is_empty()) {
-                (Some(commit), true) => commit.clone(),
+                // The beginning of a commit's id is no name that a remote knows: its HEAD must have it.
+                (Some(commit), true) if matches!(commit.len(), 40 | 64) => commit.clone(),
                 _ => self.reference,
             },
             subdir: self.subdir,

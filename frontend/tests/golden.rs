@@ -101,10 +101,11 @@ fn run(file: &Value, case: &Value) -> Got {
             continue;
         }
         let config = base_image(&file["base"][base]["config"]);
-        options.contexts.insert(name.clone(), NamedContext::Image(images.add(base, config)));
+        options.contexts.insert(name.clone(), NamedContext::Image(named::add(&mut images, base, config)));
     }
     for (name, id) in text_map(&settings["parents"]) {
-        let reference = images.add(&format!("parent{}", options.contexts.len()), parent_image(cases, &id));
+        let reference =
+            named::add(&mut images, &format!("parent{}", options.contexts.len()), parent_image(cases, &id));
         options.contexts.insert(name, NamedContext::Image(reference));
     }
     let ignores = [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];

@@ -31,6 +31,15 @@ impl ContextTree {
         &self.entries
     }
 
+    /// The sizes of its files together.
+    pub(crate) fn bytes(&self) -> u64 {
+        let size = |entry: &Entry| match &entry.kind {
+            Kind::File(content) => content.size,
+            _ => 0,
+        };
+        self.entries.iter().map(size).sum()
+    }
+
     /// The entry at `path`, without following links.
     pub(crate) fn get(&self, path: &Path) -> Option<&Entry> {
         self.entries.binary_search_by(|entry| path_order(&entry.path, path)).ok().map(|at| &self.entries[at])

@@ -2,8 +2,8 @@
 
 use kiln_core::pattern::wildcard;
 use kiln_core::{
-    About, Chmod, Copy, CopySource, Diagnostic, FileAction, FileEdit, HttpSource, InlineFile, Op, Source,
-    Span, Unpack, path,
+    About, Chmod, Copy, CopySource, Diagnostic, Digest, FileAction, FileEdit, HttpSource, InlineFile, Op,
+    Source, Span, Unpack, path,
 };
 
 use super::builder::NodeId;
@@ -323,6 +323,17 @@ fn is_http(source: &str) -> bool {
 /// `--keep-git-dir` says that the source is a repository, whatever its name.
 fn known_git(request: &Request<'_>) -> bool {
     request.add.is_some_and(|add| add.keep_git_dir.is_some())
+}
+
+/// The `--checksum` of a download.
+fn checksum(text: &str) -> Result<Digest, String> {
+    match text.split_once(':') {
+        None => Err(format!("invalid checksum digest format `{text}`: expected sha256: and 64 hex digits")),
+        Some((algorithm, _)) if algorithm != "sha256" => {
+            Err(format!("unsupported digest algorithm `{algorithm}` of the checksum: expected sha256"))
+        }
+        Some(_) => text.parse().map_err(|cause| format!("{cause}")),
+    }
 }
 
 /// The checkout of an ADD: the URL's own settings and the flags must not contradict each other.
