@@ -5,7 +5,6 @@ use kiln_tests::{Image, Login, Registry, TestEnv};
 use crate::corpus::Scenario;
 use crate::git::Repository;
 use crate::made::{Made, busybox_and_alpine, image};
-use crate::remote::tar_of;
 use crate::web::Web;
 
 #[test]
@@ -34,7 +33,7 @@ fn read_of_foo(scenario: &Scenario, target: &str, replaced: bool) -> u64 {
     let lines =
         made.outcome.stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let statuses = lines.flat_map(|line| line["statuses"].as_array().cloned().unwrap_or_default());
-    let transfers = statuses.filter(|s| s["id"].as_str().is_some_and(|id| id.contains("foo")));
+    let transfers = statuses.filter(|status| status["id"] == "transferring context:");
     transfers.filter_map(|status| status["current"].as_u64()).max().unwrap_or(0)
 }
 
@@ -127,15 +126,15 @@ fn a_named_directory_has_its_own_dockerignore() {
 }
 
 #[test]
-fn a_repository_and_a_tar_on_a_server_are_named_contexts() {
+fn a_repository_and_a_file_on_a_server_are_named_contexts() {
     let (env, web) = (TestEnv::new(), Web::start());
     let repository = Repository::new(env.path("repository"), []);
     web.folder("/main", repository.dir().to_owned());
     repository.commit(&[("foo", "of git"), ("sub/bar", "below")]);
-    web.page("/other.tar", tar_of(&[("foo", "of tar")], 1), []);
+    web.page("/other.tar", "as it is", []);
     env.file(
         "Dockerfile",
-        "FROM scratch\nCOPY --from=repo foo /git\nCOPY --from=part bar /bar\nCOPY --from=tar foo /tar\n",
+        "FROM scratch\nCOPY --from=repo foo /git\nCOPY --from=part bar /bar\nCOPY --from=tar other.tar /tar\n",
     );
     let contexts = [
         format!("--build-context=repo={}", web.url("/main/.git")),
@@ -145,7 +144,7 @@ fn a_repository_and_a_tar_on_a_server_are_named_contexts() {
     let made = Made::new(&env, &contexts.each_ref().map(String::as_str));
     assert_eq!(made.content("git"), "of git");
     assert_eq!(made.content("bar"), "below");
-    assert_eq!(made.content("tar"), "of tar");
+    assert_eq!(made.content("tar"), "as it is");
 }
 
 #[test]

