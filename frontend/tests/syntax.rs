@@ -396,3 +396,75 @@ fn doc_comments_agree() {
         same("args", &got, &wanted)
     });
 }
+
+/// The reference's table declares flags of its own; what it says of one string and one boolean holds for any.
+fn own_flag(argument: &str, declared: &str) -> (String, bool) {
+    let name: String = argument.trim_start_matches("--").chars().take_while(|c| c.is_alphabetic()).collect();
+    let whole = argument.trim_start_matches("--").split('=').next().unwrap_or_default();
+    let kind = if name == "bool" { "--link" } else { "--from" };
+    // `bool1..3` and `bool4,5` declare several.
+    let digit = whole[name.len()..].parse::<u32>().unwrap();
+    let known =
+        declared.split(' ').filter_map(|flag| flag.split(':').next()?.strip_prefix(&*name)).any(|digits| {
+            match digits.split_once("..") {
+                Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).contains(&digit),
+                None => digits.split(',').any(|one| one == digit.to_string()),
+            }
+        });
+    let rest = &argument[2 + whole.len()..];
+    let rest = rest.replace(' ', "\\ ");
+    (format!("{}{rest}", if known { kind.to_owned() } else { format!("--{whole}") }), known)
+}
+
+#[test]
+fn flags_agree() {
+    each("tables/buildkit/instructions/flags.json", |row| {
+        let mut failed = false;
+        for argument in texts(&row["args"]) {
+            if argument == "--" {
+                let (command, _, found) = second("COPY -- --a b");
+                failed |= !found.is_empty();
+                let Command::Copy(copy) = command else { return Err("no COPY".into()) };
+                let FileSource::Path(path) = &copy.files.sources[0] else { return Err("no path".into()) };
+                same("first word after --", &path.value.as_str(), &"--a")?;
+                continue;
+            }
+            let (flag, _) = own_flag(&argument, &text(&row["flags"]));
+            let (command, _, found) = second(&format!("COPY {flag} a b"));
+            failed |= !found.is_empty();
+            let Command::Copy(copy) = command else { continue };
+            let (name, value) =
+                argument.trim_start_matches("--").split_once('=').unwrap_or((&argument[2..], "true"));
+            match &row["values"][name] {
+                Value::String(wanted) => {
+                    let from = copy.from.as_ref().map(|word| word.value.clone()).unwrap_or_default();
+                    same(name, &from, wanted)?;
+                }
+                Value::Bool(wanted) => same(name, &copy.files.link, wanted)?,
+                _ if name.starts_with("bool") && found.is_empty() => {
+                    same(name, &copy.files.link, &(value == "true"))?;
+                }
+                _ => {}
+            }
+        }
+        same("error", &failed, &row["error"].as_bool().unwrap())
+    });
+}
+
+#[test]
+fn words_are_joined_unless_they_are_json() {
+    each("tables/buildkit/instructions/json_args.json", |row| {
+        let words = texts(&row["args"]);
+        let json = row["json"].as_bool().unwrap();
+        let written = if json { serde_json::to_string(&words).unwrap() } else { words.join(" ") };
+        let (command, _, _) = second(&format!("ENTRYPOINT {written}"));
+        let Command::Entrypoint(line) = command else { return Err("no ENTRYPOINT".into()) };
+        let got: Vec<String> = match line {
+            CommandLine::Exec(words) => words.into_iter().map(|word| word.value).collect(),
+            CommandLine::Shell(word) => {
+                Some(word.value).filter(|text| !text.is_empty()).into_iter().collect()
+            }
+        };
+        same("words", &got, &texts(&row["expected"]))
+    });
+}
