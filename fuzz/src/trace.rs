@@ -29,7 +29,8 @@ impl Trace {
                 None => {}
             }
         }
-        let words: Vec<&str> = plain.split(' ').filter(|word| !word.is_empty()).take(12).collect();
+        let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let words: Vec<&str> = plain.split(' ').filter(is_word).take(8).collect();
         self.reached(words);
     }
 

@@ -21,19 +21,29 @@ pub(super) enum Matcher {
     Expression(Box<Expression>),
 }
 
-/// The first and the last byte of every path that a pattern matches, where they are known: with many patterns most of the time
-/// would go into finding out that nothing matches.
+/// The first and the last byte of every path that a pattern matches, where they are known, and bytes that such a path must have:
+/// with many patterns most of the time would go into finding out that nothing matches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gate {
     first: Option<u8>,
     last: Option<u8>,
+    needs: Letters,
+}
+
+/// A set of ASCII characters, a bit each.
+type Letters = u128;
+
+/// Those of `bytes` that name files; what means something in a pattern is not among them.
+fn letters(bytes: impl Iterator<Item = u8>) -> Letters {
+    let plain = bytes.filter(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    plain.fold(0, |set, byte| set | 1 << byte)
 }
 
 impl Gate {
     #[inline]
     pub(super) fn lets_in(self, path: &Path<'_>) -> bool {
         let fits = |known: Option<u8>, byte: u8| known.is_none_or(|known| known == byte);
-        fits(self.first, path.first) && fits(self.last, path.last)
+        fits(self.first, path.first) && fits(self.last, path.last) && self.needs & !path.letters == 0
     }
 }
 
@@ -44,6 +54,7 @@ pub(super) struct Path<'p> {
     /// Its first and last byte, 0 if it is empty.
     first: u8,
     last: u8,
+    letters: Letters,
     /// A dot in an expression is no newline: paths that have one are left to the expressions.
     one_line: bool,
 }
@@ -55,6 +66,7 @@ impl<'p> Path<'p> {
             text,
             first: bytes.first().copied().unwrap_or(0),
             last: bytes.last().copied().unwrap_or(0),
+            letters: letters(bytes.iter().copied()),
             one_line: !text.contains('\n'),
         }
     }
@@ -114,17 +126,20 @@ impl Matcher {
         }
     }
 
-    /// The bytes that every matching path begins and ends with.
-    pub(super) fn gate(&self) -> Gate {
+    /// What every path that `pattern`, from which this was made, matches has to have.
+    pub(super) fn gate(&self, pattern: &str) -> Gate {
+        // From a class or an escape on, letters may stand for others.
+        let needs = letters(pattern.bytes().take_while(|byte| !matches!(byte, b'[' | b'\\')));
         let first = |text: &str| text.bytes().next();
         let last = |text: &str| text.bytes().last();
         match self {
-            Self::Exact(text) => Gate { first: first(text), last: last(text) },
-            Self::Prefix(text) => Gate { first: first(text), last: None },
-            Self::Suffix { end, .. } => Gate { first: None, last: last(end) },
+            Self::Exact(text) => Gate { first: first(text), last: last(text), needs },
+            Self::Prefix(text) => Gate { first: first(text), last: None, needs },
+            Self::Suffix { end, .. } => Gate { first: None, last: last(end), needs },
             Self::Expression(expression) => Gate {
                 first: expression.tokens.as_ref().and_then(Tokens::first),
                 last: last(&expression.tail),
+                needs,
             },
         }
     }

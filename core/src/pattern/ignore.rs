@@ -118,7 +118,7 @@ impl Ignore {
             (!pattern.contains(['*', '[', ']', '?', '^', '\\'])).then(|| format!("{pattern}/"))
         });
         let exception_roots = roots.collect();
-        let gates = rules.iter().map(|rule| (rule.exception, rule.matcher.gate())).collect();
+        let gates = rules.iter().map(|rule| (rule.exception, rule.matcher.gate(&rule.pattern))).collect();
         Self { rules, gates, exceptions, exception_roots }
     }
 

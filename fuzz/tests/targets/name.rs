@@ -88,7 +88,7 @@ fn read(input: &str, trace: &mut Trace) {
         Ok(None) => {}
         Ok(Some(url)) => {
             let source = url.into_source();
-            trace.reached(("git", source.remote.split(':').next().map(str::len)));
+            trace.reached(("git", source.remote.split(':').next().map(|scheme| scheme.len().min(8))));
             assert!(!source.remote.starts_with('-'), "an address that is an option: {:?}", source.remote);
         }
         Err(error) => trace.said(&error),

@@ -142,3 +142,26 @@ fn errors_name_the_line() {
     let long = "x".repeat(70_000);
     assert_eq!(Ignore::parse(&long).unwrap_err(), IgnoreError::LineTooLong { line: 1 });
 }
+
+#[test]
+fn no_gate_turns_away_what_its_rule_matches() {
+    let pieces = [
+        "", "a", "b", "*", "**", "/", ".c", "?", "[^x]", "[ab]", "\\a", "^", "-", "_1", "é", "+", "\\d", "$",
+    ];
+    let paths = [
+        "a", "b", "ab", "a/b", "a/b.c", ".c", "b/a/.c", "a-b_1", "é", "a+", "1", "^a", "a/b/a/b", "$", "x/a",
+        "é/.c",
+    ];
+    for pattern in pieces
+        .iter()
+        .flat_map(|a| pieces.iter().map(move |b| (a, b)))
+        .flat_map(|(a, b)| pieces.map(|c| format!("{a}{b}{c}")))
+    {
+        let Ok(ignore) = Ignore::from_patterns(&[&pattern]) else { continue };
+        for (rule, (_, gate)) in ignore.rules.iter().zip(&ignore.gates) {
+            for path in paths.map(Path::new) {
+                assert!(!rule.matcher.matches(&path) || gate.lets_in(&path), "{pattern} {path:?}");
+            }
+        }
+    }
+}
