@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
 from tools import Buildah, Crun, Docker, Kiln, Registry, busybox, debian
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -167,15 +168,15 @@ def main():
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", view, "sh", sys.executable, *sys.argv])
 
     bench, table = Bench(args), Table(args.runs)
+    peers = ", ".join(tool.version for tool in (bench.kiln, bench.buildah, bench.docker, bench.crun) if tool)
+    head = (f"# Measured\n\nMedians of alternating runs on {os.cpu_count()} processors, Linux {os.uname().release}: {peers}.\n"
+            "In brackets: kiln's time divided by the peer's. Made by `make bench`.\n\n")
     for name in wanted:
         print(name, file=sys.stderr)
         ALL[name](bench, table)
-    peers = ", ".join(tool.version for tool in (bench.kiln, bench.buildah, bench.docker, bench.crun) if tool)
-    text = (f"# Measured\n\nMedians of alternating runs on {os.cpu_count()} processors, Linux {os.uname().release}: {peers}.\n"
-            "In brackets: kiln's time divided by the peer's. Made by `make bench`.\n\n" + table.text())
-    with open(args.out, "w") as file:
-        file.write(text)
-    print(text)
+        with open(args.out, "w") as file:  # after each, so that an interrupted run has its results
+            file.write(head + table.text())
+    print(head + table.text())
 
 
 if __name__ == "__main__":
