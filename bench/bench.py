@@ -169,7 +169,7 @@ def main():
 
     bench, table = Bench(args), Table(args.runs)
     peers = ", ".join(tool.version for tool in (bench.kiln, bench.buildah, bench.docker, bench.crun) if tool)
-    head = (f"# Measured\n\nMedians of alternating runs on {os.cpu_count()} processors, Linux {os.uname().release}: {peers}.\n"
+    head = (f"# Measured\n\nMedians of alternating runs on {os.cpu_count()} processors, Linux {os.uname().release.split('-')[0]}: {peers}.\n"
             "In brackets: kiln's time divided by the peer's. Made by `make bench`.\n\n")
     for name in wanted:
         print(name, file=sys.stderr)
