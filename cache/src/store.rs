@@ -190,6 +190,12 @@ impl Store {
         Ok(self.shared.index.set_mount(key, about)?)
     }
 
+    /// Whether something was written to the index since the last [`Store::sync`]. It looks at one file's size.
+    pub fn has_unsynced(&self) -> bool {
+        let log = self.shared.index.path().with_extension("sqlite-wal");
+        fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
+    }
+
     /// Makes all that was remembered so far outlast a power cut. Takes as long as the disk does: for a background thread.
     pub fn sync(&self) -> Result<(), StoreError> {
         let root = fs::File::open(self.root()).map_err(StoreError::io("open", self.root()))?;

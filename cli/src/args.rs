@@ -68,6 +68,9 @@ pub(crate) enum Command {
     Version(FormatArgs),
     /// Show what kiln can do on this machine, and why not more
     Info(FormatArgs),
+    /// Make what is stored outlast a power cut
+    #[command(name = crate::durable::WORD, hide = true)]
+    SyncStore,
     /// Look at what kiln makes of a Dockerfile
     #[command(subcommand)]
     Debug(DebugCommand),

@@ -42,13 +42,14 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Version(args) => return done(version::version(args)),
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
+        Command::SyncStore => return done(crate::durable::sync(&environment)),
         Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
             return done(debug::debug(command, &environment));
         }
         _ => {}
     }
     let services = Services::open(cli, environment)?;
-    match &cli.command {
+    let performed = match &cli.command {
         Command::Build(args) => build::build(args, &services),
         Command::Run(args) => run::run(args, &services),
         Command::Pull(args) => done(pull::pull(args, &services)),
@@ -66,10 +67,14 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Fsck(args) => fsck::fsck(args, &services),
         Command::Info(args) => done(info::info(args, &services)),
         Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, &services)),
-        Command::Version(_) | Command::Login(_) | Command::Logout(_) | Command::Debug(_) => {
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+        Command::Version(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::SyncStore
+        | Command::Debug(_) => Ok(ExitCode::SUCCESS),
+    };
+    crate::durable::sync_soon(&services.store);
+    performed
 }
 
 /// `--format`.

@@ -10,6 +10,7 @@ mod build;
 mod call;
 mod commands;
 mod contexts;
+mod durable;
 mod environment;
 mod error;
 mod local;

@@ -1,0 +1,48 @@
+//! Making what a command stored outlast a power cut, without the command waiting for the disk.
+//!
+//! Rows of the store's index count in the boot that wrote them; after the next one only if they were synced before
+//! (`Store::sync`). A sync takes as long as the disk does, so another process does it, which nobody waits for. If it is
+//! killed too, the worst is that the next boot builds again.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use kiln_cache::{OverlayXattrs, Store, StoreOptions};
+
+use crate::environment::{Environment, boot_id, now};
+use crate::error::CommandError;
+
+/// The word on the command line of the process that syncs.
+pub(crate) const WORD: &str = "sync-store";
+/// Tells that process whose attributes the layers have.
+const XATTRS: &str = "KILN_SYNC_XATTRS";
+
+/// Starts the process that syncs, if something was written since the last sync.
+pub(crate) fn sync_soon(store: &Store) {
+    if !store.has_unsynced() {
+        return;
+    }
+    let xattrs = match store.xattrs() {
+        OverlayXattrs::User => "user",
+        OverlayXattrs::Trusted => "trusted",
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(WORD).env("KILN_ROOT", store.root()).env(XATTRS, xattrs).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Without it the results of this command count until the machine starts again.
+    drop(command.spawn());
+}
+
+/// Syncs the store that the environment names: what the process that was started does.
+///
+/// # Errors
+/// If the store cannot be opened or synced.
+pub(crate) fn sync(environment: &Environment) -> Result<(), CommandError> {
+    let xattrs = match environment.get(XATTRS) {
+        Some("user") => OverlayXattrs::User,
+        _ => OverlayXattrs::Trusted,
+    };
+    let root = environment.store_root(None);
+    let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+    Ok(store.sync()?)
+}
