@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kiln_core::{
     ContentHash, Diagnostic, Diagnostics, Event, ImageConfig, Outcome, Platform, Progress, Snapshot, StepId,
 };
@@ -201,6 +203,7 @@ fn executor(
     for (id, from) in &request.secrets {
         secrets.insert(id.clone(), SecretValue(from.read(id, &with.environment)?));
     }
+    let authorization = git_authorization(&secrets);
     Ok(Executor::new(kiln_executor::Services {
         store: with.store.clone(),
         client: with.client().clone(),
@@ -211,11 +214,36 @@ fn executor(
         ssh: request.ssh.clone(),
         network: request.network,
         cache_namespace: argument("BUILDKIT_CACHE_MOUNT_NS"),
-        git: GitOptions { ssh_agent: request.ssh.get("default").cloned(), ..GitOptions::default() },
+        git: GitOptions {
+            ssh_agent: request.ssh.get("default").cloned(),
+            authorization,
+            ..GitOptions::default()
+        },
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
         link_files: true,
         clock: now,
     }))
+}
+
+/// The secrets for git repositories: `GIT_AUTH_HEADER[.host]` as they are, `GIT_AUTH_TOKEN[.host]` as a password
+/// (BuildKit, reference.md#add).
+fn git_authorization(secrets: &BTreeMap<String, SecretValue>) -> Vec<(String, String)> {
+    let text = |value: &SecretValue| String::from_utf8_lossy(&value.0).trim().to_owned();
+    let host = |rest: &str| match rest.strip_prefix('.') {
+        Some(host) => Some(host.to_owned()),
+        None => rest.is_empty().then(String::new),
+    };
+    let basic = |token: &str| format!("basic {}", STANDARD.encode(format!("x-access-token:{token}")));
+    secrets
+        .iter()
+        .filter_map(|(id, value)| {
+            match (id.strip_prefix("GIT_AUTH_HEADER"), id.strip_prefix("GIT_AUTH_TOKEN")) {
+                (Some(rest), _) => Some((host(rest)?, text(value))),
+                (None, Some(rest)) => Some((host(rest)?, basic(&text(value)))),
+                (None, None) => None,
+            }
+        })
+        .collect()
 }
 
 /// Where nothing can be shut in, steps that run nothing still work.

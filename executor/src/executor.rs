@@ -10,7 +10,7 @@ use kiln_core::{
     ContentHash, Event, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress,
     Snapshot, Source, StableHash as _, StableHasher, StepId,
 };
-use kiln_registry::Client;
+use kiln_registry::{Client, Secret};
 
 use crate::context::{ContextError, ContextTree, LocalContext};
 use crate::error::ExecutorError;
@@ -229,9 +229,24 @@ impl Executor {
             return Ok(download.clone());
         }
         let services = &self.inner.services;
-        let download = source::download(&services.store, &services.client, http).await?;
+        let authorization = self.http_authorization(&http.url);
+        let download = source::download(&services.store, &services.client, http, authorization).await?;
         known().insert(http.url.clone(), download.clone());
         Ok(download)
+    }
+
+    /// The secret for a download: `HTTP_AUTH_HEADER_<host>` as it is, or `HTTP_AUTH_TOKEN_<host>` as a bearer token
+    /// (BuildKit, reference.md#add).
+    fn http_authorization(&self, url: &str) -> Option<Secret> {
+        let rest = url.split_once("://")?.1;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let secret = |kind: &str| {
+            let value = &self.inner.services.secrets.get(&format!("HTTP_AUTH_{kind}_{host}"))?.0;
+            Some(String::from_utf8_lossy(value).trim().to_owned())
+        };
+        let token = || secret("TOKEN").map(|token| format!("Bearer {token}"));
+        secret("HEADER").or_else(token).map(Secret::new)
     }
 
     /// The commit of a repository, asked once.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use reqwest::header::{
-    CONTENT_DISPOSITION, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
 };
 use reqwest::{Method, StatusCode, Url};
 
@@ -13,7 +14,7 @@ use crate::retry::Patience;
 use crate::session::refusal;
 use crate::tls::Profile;
 use crate::transport::{Answer, Transport};
-use crate::{RegistryError, TlsFiles, Watch};
+use crate::{RegistryError, Secret, TlsFiles, Watch};
 
 /// Fetches single files. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub struct FetchRequest {
     pub known: Validators,
     /// The largest body in bytes.
     pub limit: u64,
+    /// The `Authorization` header; a redirect to another host does not take it along.
+    pub authorization: Option<Secret>,
 }
 
 /// By what a server recognises a version of a file.
@@ -136,6 +139,15 @@ impl Http {
         ] {
             let value = value.and_then(|value| HeaderValue::from_str(value).ok());
             get.headers.extend(value.map(|value| (name as HeaderName, value)));
+        }
+        if let Some(authorization) = &request.authorization {
+            let mut value = HeaderValue::from_str(authorization.reveal()).map_err(|_| Fault::Options {
+                what: "secret",
+                path: public(url).into(),
+                reason: "it is no value of an Authorization header".to_owned(),
+            })?;
+            value.set_sensitive(true);
+            get.headers.insert(AUTHORIZATION, value);
         }
         let answer = self.transport.send(get, &profile).await?;
         match answer.response.status() {

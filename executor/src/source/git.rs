@@ -59,7 +59,7 @@ pub enum GitError {
 pub struct GitOptions {
     /// The transports that a remote and its submodules may use, git's names.
     pub protocols: Vec<String>,
-    /// `Authorization` headers by host; the empty host is for all.
+    /// `Authorization` headers by host; the empty host is that of the repository.
     pub authorization: Vec<(String, String)>,
     /// The socket of the user's SSH agent.
     pub ssh_agent: Option<PathBuf>,
@@ -234,14 +234,15 @@ impl Repository<'_> {
             None => command.env_remove("SSH_AUTH_SOCK"),
         };
         // In the environment, not among the arguments, which every user of the machine can read.
-        let headers: Vec<_> = self.options.authorization.iter().collect();
+        // And only for the host that it is meant for: a submodule may lie elsewhere.
+        let origin = origin(&self.source.remote);
+        let headers = self.options.authorization.iter().filter_map(|(host, header)| {
+            let place = if host.is_empty() { origin.clone()? } else { format!("https://{host}") };
+            Some((format!("http.{place}/.extraHeader"), header))
+        });
+        let headers: Vec<_> = headers.collect();
         command.env("GIT_CONFIG_COUNT", headers.len().to_string());
-        for (number, (host, header)) in headers.iter().enumerate() {
-            let key = if host.is_empty() {
-                "http.extraHeader".to_owned()
-            } else {
-                format!("http.https://{host}/.extraHeader")
-            };
+        for (number, (key, header)) in headers.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{number}"), format!("Authorization: {header}"));
         }
@@ -255,6 +256,15 @@ impl Repository<'_> {
         let name = arguments.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
         Err(GitError::Failed { command: (*name).to_owned(), message })
     }
+}
+
+/// `https://host:port` of a remote that is spoken to over HTTP.
+fn origin(remote: &str) -> Option<String> {
+    let (scheme, rest) =
+        remote.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
+    let authority = rest.split('/').next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    Some(format!("{scheme}://{host}"))
 }
 
 /// How a repository with this commit names its objects.

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use kiln_cache::{Attributes, BlobWriter, Store, Timestamp};
 use kiln_core::{Digest, HttpSource, Snapshot};
-use kiln_registry::{BlobSink, Client, FetchOutcome, FetchRequest, Validators};
+use kiln_registry::{BlobSink, Client, FetchOutcome, FetchRequest, Secret, Validators};
 use serde::{Deserialize, Serialize};
 
 use super::SourceError;
@@ -52,6 +52,7 @@ pub(crate) async fn download(
     store: &Store,
     client: &Client,
     source: &HttpSource,
+    authorization: Option<Secret>,
 ) -> Result<Download, SourceError> {
     let fact = store.index().fact(NAMESPACE, source.url.as_bytes())?;
     let mut earlier = None;
@@ -68,7 +69,7 @@ pub(crate) async fn download(
         known = Validators { etag: remembered.etag, last_modified: remembered.last_modified };
         earlier = Some(blob);
     }
-    let request = FetchRequest { url: source.url.clone(), known: known.clone(), limit: LIMIT };
+    let request = FetchRequest { url: source.url.clone(), known: known.clone(), limit: LIMIT, authorization };
     let sink = Sink(store.blobs().writer()?);
     let (blob, validators) = match (client.http().fetch(&request, sink).await?, earlier) {
         (FetchOutcome::Fetched { sink, validators, .. }, _) => {

@@ -58,7 +58,7 @@ impl Remote {
     /// # Errors
     /// If it cannot be fetched, or does not have its checksum.
     pub async fn fetch(&self, source: &HttpSource) -> Result<Fetched, ExecutorError> {
-        let download = download(&self.store, &self.client, source).await?;
+        let download = download(&self.store, &self.client, source, None).await?;
         let path = self.store.blobs().path(&download.blob);
         let missing = || SourceError::Layout { path, cause: std::io::ErrorKind::NotFound.into() };
         let file = self.store.blobs().open(&download.blob).map_err(SourceError::from)?.ok_or_else(missing)?;

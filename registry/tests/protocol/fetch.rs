@@ -8,7 +8,7 @@ async fn server_with(content: &[u8]) -> (Server, FetchRequest) {
     let server = Server::start().await;
     server.shelf().blobs.insert("/file/f".to_owned(), content.to_vec().into());
     let url = format!("http://{}/file/f", server.address);
-    (server, FetchRequest { url, known: Validators::default(), limit: 1 << 20 })
+    (server, FetchRequest { url, known: Validators::default(), limit: 1 << 20, authorization: None })
 }
 
 #[tokio::test]

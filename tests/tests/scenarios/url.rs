@@ -155,3 +155,18 @@ fn a_missing_page_is_an_error_that_names_it() {
     let outcome = Made::new(&env, &[]).outcome.failure(1).says(["not found", "/nothing"]);
     assert!(outcome.stderr.len() < 20_000);
 }
+
+#[test]
+fn a_page_behind_a_login_is_fetched_with_the_secret_for_its_host() {
+    let web = Web::start();
+    web.guarded("/token", "by token", "Bearer t0ps3cret");
+    let url = web.url("/token");
+    let host = url.trim_start_matches("http://").trim_end_matches("/token");
+    let env = adding(&format!("{url} /got"));
+    env.file("secret", "t0ps3cret");
+    Made::new(&env, &[]).outcome.failure(1).says(["wants a login"]);
+    let secret = |id: &str| format!("--secret=id={id},src={}", env.path("secret").display());
+    assert_eq!(Made::new(&env, &[&secret(&format!("HTTP_AUTH_TOKEN_{host}"))]).content("got"), "by token");
+    // A secret for another host is not sent.
+    Made::new(&env, &["--no-cache", &secret("HTTP_AUTH_TOKEN_example.org")]).outcome.failure(1);
+}

@@ -15,6 +15,8 @@ pub(crate) struct Page {
     pub(crate) headers: Vec<String>,
     /// Answers with a redirection there.
     pub(crate) moved: Option<String>,
+    /// Answers only who shows this `Authorization`.
+    pub(crate) authorization: Option<String>,
 }
 
 #[derive(Default)]
@@ -56,7 +58,14 @@ impl Web {
 
     /// Answers `path` with a body and header lines.
     pub(crate) fn page<const N: usize>(&self, path: &str, body: impl Into<Vec<u8>>, headers: [&str; N]) {
-        let page = Page { body: body.into(), headers: headers.map(str::to_owned).into(), moved: None };
+        let page = Page { body: body.into(), headers: headers.map(str::to_owned).into(), ..Page::default() };
+        self.site().pages.insert(path.to_owned(), page);
+    }
+
+    /// Answers `path` with a body if the request has this `Authorization`.
+    pub(crate) fn guarded(&self, path: &str, body: &str, authorization: &str) {
+        let authorization = Some(authorization.to_owned());
+        let page = Page { body: body.into(), authorization, ..Page::default() };
         self.site().pages.insert(path.to_owned(), page);
     }
 
@@ -99,13 +108,14 @@ fn answer(stream: &TcpStream, site: &Mutex<Site>) {
         let page = site.find(path);
         let status = match &page {
             None => "404 Not Found",
+            Some(page) if !may_see(page, &headers) => "401 Unauthorized",
             Some(page) if page.moved.is_some() => "302 Found",
             Some(page) if is_known(page, &headers) => "304 Not Modified",
             Some(_) => "200 OK",
         };
         site.asked.push(format!("{method} {target} {}", &status[..3]));
         drop(site);
-        let Page { body, headers, moved } = page.unwrap_or_default();
+        let Page { body, headers, moved, .. } = page.unwrap_or_default();
         let mut reply = format!("HTTP/1.1 {status}\r\n");
         for line in headers.iter().cloned().chain(moved.map(|to| format!("Location: {to}"))) {
             reply += &format!("{line}\r\n");
@@ -121,6 +131,15 @@ fn answer(stream: &TcpStream, site: &Mutex<Site>) {
             return;
         }
     }
+}
+
+/// Whether the client has shown what the page asks for.
+fn may_see(page: &Page, asked: &[String]) -> bool {
+    let shown = asked.iter().find_map(|line| {
+        let (field, value) = line.split_once(": ")?;
+        field.eq_ignore_ascii_case("authorization").then_some(value)
+    });
+    page.authorization.as_deref().is_none_or(|wanted| shown == Some(wanted))
 }
 
 /// Whether the client has the page already, by its ETag or else its time.
