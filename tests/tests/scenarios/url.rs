@@ -163,7 +163,7 @@ fn a_page_behind_a_login_is_fetched_with_the_secret_for_its_host() {
     let url = web.url("/token");
     let host = url.trim_start_matches("http://").trim_end_matches("/token");
     let env = adding(&format!("{url} /got"));
-    env.file("secret", "t0ps3cret");
+    std::fs::write(env.path("secret"), "t0ps3cret").expect("write the secret");
     Made::new(&env, &[]).outcome.failure(1).says(["wants a login"]);
     let secret = |id: &str| format!("--secret=id={id},src={}", env.path("secret").display());
     assert_eq!(Made::new(&env, &[&secret(&format!("HTTP_AUTH_TOKEN_{host}"))]).content("got"), "by token");
