@@ -137,7 +137,6 @@ fn an_archive_is_unpacked_with_its_owners(world: &World) {
     assert_eq!(
         world.last_layer(&made),
         [
-            "d 755 0:0 bin",
             "d 755 0:0 etc",
             "d 700 7:8 etc/app",
             "f 644 7:8 etc/app/conf",
