@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     /// The store [env: KILN_ROOT] [default: /var/lib/kiln as root, otherwise ~/.local/share/kiln]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// How RUN steps and containers are shut in: auto, root, user, single, chroot
+    /// How RUN steps and containers are shut in: auto, root, rootless, single-id, chroot
     #[arg(long, global = true, value_name = "RUNG", default_value = "auto", hide_default_value = true)]
     pub(crate) isolation: String,
     /// What to do.
