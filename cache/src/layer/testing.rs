@@ -217,6 +217,11 @@ impl Drop for Mounted {
     }
 }
 
+/// The part of a file's time that a layer tells: an empty file that was touched again within its second is the same.
+fn told(size: u64, nanoseconds: i64) -> i64 {
+    if size == 0 { 0 } else { nanoseconds }
+}
+
 /// What a directory tree looks like from outside: a line for each name, times of all but directories.
 pub(crate) fn looks(root: &Path) -> Vec<String> {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -233,7 +238,7 @@ pub(crate) fn looks(root: &Path) -> Vec<String> {
                 format!("link {} {}", fs::read_link(&path).unwrap().display(), metadata.mtime_nsec())
             } else if metadata.is_file() {
                 let content = kiln_core::ContentHash::of(&fs::read(&path).unwrap());
-                format!("file {content} {} {}", metadata.mtime(), metadata.mtime_nsec())
+                format!("file {content} {} {}", metadata.mtime(), told(metadata.len(), metadata.mtime_nsec()))
             } else {
                 assert!(metadata.file_type().is_fifo(), "{} is no pipe", path.display());
                 "pipe".to_owned()
@@ -260,7 +265,8 @@ pub(crate) fn would_look(view: &super::View) -> Vec<String> {
                 Kind::Dir => "dir".to_owned(),
                 Kind::Symlink { target } => format!("link {} {}", target.display(), mtime.nanoseconds),
                 Kind::File(content) => {
-                    format!("file {} {} {}", content.hash, mtime.seconds, mtime.nanoseconds)
+                    let nanoseconds = told(content.size, mtime.nanoseconds.into());
+                    format!("file {} {} {nanoseconds}", content.hash, mtime.seconds)
                 }
                 Kind::Fifo => "pipe".to_owned(),
                 other => panic!("{other:?}"),

@@ -102,8 +102,9 @@ impl Score {
             let percent = self.percent(aspect);
             assert!(
                 percent >= required,
-                "{aspect}: {percent:.1} % agree, {required} % are required\n{}",
-                self.table()
+                "{aspect}: {percent:.1} % agree, {required} % are required\n{}\n{}",
+                self.table(),
+                self.differences.values().map(|text| format!("{text}\n")).collect::<String>()
             );
         }
     }
