@@ -9,6 +9,7 @@ mod args;
 mod build;
 mod call;
 mod commands;
+mod container;
 mod contexts;
 mod durable;
 mod environment;

@@ -160,7 +160,7 @@ pub struct Surroundings {
 }
 
 /// A resource limit by Docker's name (`nofile`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ulimit {
     /// Without `RLIMIT_`, lower case.
     pub name: String,
@@ -171,7 +171,9 @@ pub struct Ulimit {
 }
 
 /// The network of a RUN step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub enum NetworkMode {
     /// What the build was told (`--network`), the host's unless told otherwise.
     #[default]

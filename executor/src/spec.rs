@@ -10,6 +10,7 @@ use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
     LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Spec,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::process::User;
 use crate::sandbox::capability;
@@ -21,8 +22,9 @@ pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_SHM: u64 = 64 << 20;
 
-/// A process to be started in a root file system, in the terms of Docker's options.
-#[derive(Debug, Clone)]
+/// A process to be started in a root file system, in the terms of Docker's options. A container's is written down, so
+/// that its supervisor can start it again: new fields get `#[serde(default)]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessRequest {
     /// The argument vector.
     pub args: Vec<String>,

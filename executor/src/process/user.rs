@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use serde::{Deserialize, Serialize};
 
 /// The most of an account file that is read: a bigger one is refused, not cut.
 const LIMIT: u64 = 16 << 20;
@@ -37,7 +38,7 @@ pub struct Group {
 }
 
 /// Who a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The user id.
     pub uid: u32,

@@ -1,0 +1,3 @@
+//! Containers: what they are made from, how they are kept, who looks after them.
+
+pub(crate) mod process;

@@ -1,0 +1,112 @@
+//! The process of a container: flags and image in, a [`ProcessRequest`] out. The one place where flags become limits,
+//! capabilities and the like; the request is kept with the container, so that it can be started again.
+
+use std::collections::BTreeSet;
+
+use kiln_cache::ImageRecord;
+use kiln_executor::process::User;
+use kiln_executor::spec::ProcessRequest;
+
+use crate::args::RunArgs;
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::request::{UsageError, limits, network, pairs};
+
+/// The process that flags and image ask for together.
+///
+/// # Errors
+/// A flag whose value cannot be understood.
+pub(crate) fn request(
+    args: &RunArgs,
+    image: &ImageRecord,
+    environment: &Environment,
+) -> Result<ProcessRequest, CommandError> {
+    let config = &image.config.config;
+    // --entrypoint takes the image's CMD away too, as Docker has it.
+    let (entrypoint, default_command) = match args.entrypoint.as_deref() {
+        Some("") => (Vec::new(), Vec::new()),
+        Some(program) => (vec![program.to_owned()], Vec::new()),
+        None => (config.entrypoint.clone().unwrap_or_default(), config.cmd.clone().unwrap_or_default()),
+    };
+    let command = if args.command.is_empty() { default_command } else { args.command.clone() };
+    let argv: Vec<String> = entrypoint.into_iter().chain(command).collect();
+    if argv.is_empty() {
+        return Err(CommandError::Usage(format!(
+            "`{}` has no command: give one after the image's name",
+            args.image
+        )));
+    }
+    let mut variables = image.config.config.clone();
+    for file in &args.env_files {
+        for (name, value) in pairs::file(file, environment)? {
+            variables.set_variable(&name, &value);
+        }
+    }
+    for (name, value) in pairs::variables(&args.env, environment) {
+        variables.set_variable(&name, &value);
+    }
+    if args.tty && variables.variable("TERM").is_none() {
+        variables.set_variable("TERM", "xterm");
+    }
+    let mut request = ProcessRequest::new(argv, root());
+    request.env = variables.env;
+    request.cwd = match args.workdir.as_deref().unwrap_or(&config.working_dir) {
+        "" => "/".to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => return Err(UsageError::value("workdir", path, "expected an absolute path").into()),
+    };
+    request.hostname = args.hostname.clone().unwrap_or_else(|| "kiln".to_owned());
+    request.add_hosts = args.add_hosts.iter().map(|text| limits::host(text)).collect::<Result<_, _>>()?;
+    request.network = network(&args.network)?;
+    request.resolv_conf = std::fs::read("/etc/resolv.conf").ok();
+    request.ulimits = args.ulimits.iter().map(|text| limits::ulimit(text)).collect::<Result<_, _>>()?;
+    request.shm_size = args.shm_size.as_deref().map_or(Ok(0), |text| limits::bytes("shm-size", text))?;
+    request.terminal = args.tty;
+    request.read_only_root = args.read_only;
+    request.insecure = args.privileged;
+    for option in &args.security_opt {
+        match option.as_str() {
+            "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => {
+                request.no_new_privileges = true;
+            }
+            "no-new-privileges=false" | "label=disable" | "apparmor=unconfined" => {}
+            other => return Err(UsageError::value("security-opt", other, "not supported").into()),
+        }
+    }
+    request.capabilities = capabilities(args);
+    let memory = args.memory.as_deref().map(|text| limits::bytes("memory", text)).transpose()?;
+    request.memory = memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    #[expect(clippy::cast_possible_truncation, reason = "a number of processors")]
+    let cpus = args.cpus.map(|cpus| (cpus * 1e9) as i64);
+    request.nano_cpus = cpus;
+    request.pids = args.pids_limit.filter(|&pids| pids > 0);
+    Ok(request)
+}
+
+fn capabilities(args: &RunArgs) -> Option<BTreeSet<String>> {
+    if args.cap_add.is_empty() && args.cap_drop.is_empty() {
+        return None;
+    }
+    let full = |name: &String| {
+        let name = name.to_ascii_uppercase();
+        if name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+    };
+    let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let mut set: BTreeSet<String> = if all(&args.cap_add) {
+        kiln_executor::spec::all_capabilities()
+    } else if all(&args.cap_drop) {
+        BTreeSet::new()
+    } else {
+        kiln_executor::spec::default_capabilities()
+    };
+    for name in args.cap_drop.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
+        set.remove(&full(name));
+    }
+    set.extend(args.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")).map(full));
+    Some(set)
+}
+
+/// Who runs it until the user has been looked up in the root file system.
+fn root() -> User {
+    User { uid: 0, gid: 0, groups: Vec::new(), home: "/".to_owned() }
+}
