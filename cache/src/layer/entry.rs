@@ -152,7 +152,7 @@ pub(crate) fn shared(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// Whether `path` is `dir` or lies under it.
-pub(crate) fn is_within(path: &Path, dir: &Path) -> bool {
+pub fn is_within(path: &Path, dir: &Path) -> bool {
     let (path, dir) = (bytes(path), bytes(dir));
     dir.is_empty() || (path.starts_with(dir) && matches!(path.get(dir.len()), None | Some(b'/')))
 }

@@ -34,7 +34,7 @@ pub use archive::{Archive, ArchiveError, Member, MemberKind};
 pub use decompress::{Decompressor, Format};
 pub use draft::Draft;
 pub use encoding::{DecodeError, Encoded};
-pub use entry::{Attributes, Device, Entry, FileContent, Kind, Timestamp, Xattrs, path_order};
+pub use entry::{Attributes, Device, Entry, FileContent, Kind, Timestamp, Xattrs, is_within, path_order};
 pub use error::{LayerError, MemberError};
 pub use layers::{Layer, Layers};
 pub use manifest::{Manifest, ManifestError};

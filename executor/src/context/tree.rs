@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_cache::{Entry, Kind, Timestamp, path_order};
+use kiln_cache::{Entry, Kind, Timestamp, is_within, path_order};
 use kiln_core::pattern::Ignore;
 use kiln_core::{ContentHash, StableHash as _, StableHasher};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
@@ -49,7 +49,7 @@ impl ContextTree {
     pub(crate) fn below(&self, directory: &Path) -> &[Entry] {
         let start = self.entries.partition_point(|entry| path_order(&entry.path, directory).is_le());
         let rest = &self.entries[start..];
-        &rest[..rest.partition_point(|entry| entry.path.starts_with(directory))]
+        &rest[..rest.partition_point(|entry| is_within(&entry.path, directory))]
     }
 
     /// The digest of all that a build can see of it: names, types, permissions, contents and targets; no times, no

@@ -1,13 +1,14 @@
 //! A layer in the making: what will be written onto a base, worked out before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_cache::{Attributes, Kind, Timestamp};
+use kiln_cache::{Attributes, Kind, Timestamp, path_order};
 
 use super::FileError;
 use super::owner::Owner;
@@ -48,7 +49,8 @@ pub(crate) struct Plan<'a> {
     base: &'a dyn Tree,
     /// The time of what has no time of its own.
     pub(crate) now: Timestamp,
-    entries: BTreeMap<PathBuf, Planned>,
+    /// By the bytes of their paths, which are compared much faster than paths.
+    entries: BTreeMap<OsString, Planned>,
     /// Directories of the base that were taken away, to be replaced.
     removed: BTreeSet<PathBuf>,
     /// The further names of planned files.
@@ -61,26 +63,32 @@ impl<'a> Plan<'a> {
     }
 
     /// The planned names in order, each directory before what is in it; and the names of the base to be taken away.
-    pub(crate) fn finish(mut self) -> (BTreeMap<PathBuf, Planned>, Vec<PathBuf>) {
+    pub(crate) fn finish(mut self) -> (Vec<(PathBuf, Planned)>, Vec<PathBuf>) {
         self.leave_out_unchanged();
         let mut whiteouts = Vec::new();
         for (path, planned) in self.entries.iter().filter(|(_, planned)| planned.hides) {
+            let path = Path::new(path);
             let names = self.base.names(path).into_iter().map(|name| path.join(name));
-            whiteouts.extend(names.filter(|path| !self.entries.contains_key(path)));
+            whiteouts.extend(names.filter(|path| !self.entries.contains_key(path.as_os_str())));
             debug_assert_eq!(planned.kind, Kind::Dir);
         }
-        (self.entries, whiteouts)
+        let entries = self.entries.into_iter().map(|(path, planned)| (PathBuf::from(path), planned));
+        let mut entries: Vec<(PathBuf, Planned)> = entries.collect();
+        entries.sort_by(|a, b| path_order(&a.0, &b.0));
+        (entries, whiteouts)
     }
 
     /// Leaves out what the base has just so. A directory whose time alone would change goes too, if nothing in it stays
     /// (BuildKit's differ does the same).
     fn leave_out_unchanged(&mut self) {
-        let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
-        let mut unchanged: Vec<PathBuf> = Vec::new();
-        for (path, planned) in self.entries.iter().rev() {
+        // What is in a directory comes after it, so from the end it comes first.
+        let mut needed: HashSet<&OsStr> = HashSet::new();
+        let mut unchanged: Vec<OsString> = Vec::new();
+        for (key, planned) in self.entries.iter().rev() {
+            let path = Path::new(key);
             let below = if self.shows_base(path) { self.base.node(path) } else { None };
             let same = !planned.hides
-                && !needed.contains(path)
+                && !needed.contains(key.as_os_str())
                 && !self.links.contains_key(path)
                 && below.is_some_and(|below| {
                     let (ours, theirs) = (&planned.attributes, &below.attributes);
@@ -92,9 +100,9 @@ impl<'a> Plan<'a> {
                     planned.kind == below.kind && in_time && ours.same_but_mtime(theirs)
                 });
             if same {
-                unchanged.push(path.clone());
+                unchanged.push(key.clone());
             } else {
-                needed.extend(path.parent().map(Path::to_path_buf));
+                needed.extend(path.parent().map(Path::as_os_str));
             }
         }
         for path in unchanged {
@@ -106,7 +114,8 @@ impl<'a> Plan<'a> {
     fn shows_base(&self, path: &Path) -> bool {
         self.removed.is_empty()
             || path.ancestors().all(|ancestor| {
-                !self.removed.contains(ancestor) && self.entries.get(ancestor).is_none_or(|e| !e.hides)
+                !self.removed.contains(ancestor)
+                    && self.entries.get(ancestor.as_os_str()).is_none_or(|e| !e.hides)
             })
     }
 
@@ -114,7 +123,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn put(&mut self, path: &Path, mut planned: Planned) {
         if let Some(parent) = path.parent() {
             self.keep(parent);
-            if let Some(parent) = self.entries.get_mut(parent) {
+            if let Some(parent) = self.entries.get_mut(parent.as_os_str()) {
                 parent.attributes.mtime = self.now;
             }
         }
@@ -125,7 +134,7 @@ impl<'a> Plan<'a> {
         if let Kind::HardLink { to } = &planned.kind {
             self.links.entry(to.clone()).or_default().push(path.to_path_buf());
         }
-        if let Some(displaced) = self.entries.insert(path.to_path_buf(), planned) {
+        if let Some(displaced) = self.entries.insert(path.into(), planned) {
             self.pass_on(path, displaced);
         }
     }
@@ -134,37 +143,39 @@ impl<'a> Plan<'a> {
     fn pass_on(&mut self, path: &Path, displaced: Planned) {
         let Some(names) = self.links.remove(path) else { return };
         let is_link = |plan: &Self, name: &PathBuf| {
-            plan.entries.get(name).is_some_and(|e| matches!(&e.kind, Kind::HardLink { to } if to == path))
+            plan.entries
+                .get(name.as_os_str())
+                .is_some_and(|e| matches!(&e.kind, Kind::HardLink { to } if to == path))
         };
         let mut heirs = names.into_iter().filter(|name| is_link(self, name)).collect::<Vec<_>>().into_iter();
         let Some(first) = heirs.next() else { return };
         let rest: Vec<PathBuf> = heirs.collect();
         for name in &rest {
-            if let Some(link) = self.entries.get_mut(name) {
+            if let Some(link) = self.entries.get_mut(name.as_os_str()) {
                 link.kind = Kind::HardLink { to: first.clone() };
             }
         }
-        self.entries.insert(first.clone(), displaced);
+        self.entries.insert(first.clone().into(), displaced);
         self.links.insert(first, rest);
     }
 
     /// Takes a directory of the base, and its parents, into the layer as they are: BuildKit lists the parents of changes.
     fn keep(&mut self, directory: &Path) {
         for ancestor in directory.ancestors() {
-            if ancestor.as_os_str().is_empty() || self.entries.contains_key(ancestor) {
+            if ancestor.as_os_str().is_empty() || self.entries.contains_key(ancestor.as_os_str()) {
                 break;
             }
             let attributes =
                 self.base.node(ancestor).map_or_else(|| Attributes::root(0o755), |node| node.attributes);
             let planned = Planned { kind: Kind::Dir, attributes, bytes: None, hides: false };
-            self.entries.insert(ancestor.to_path_buf(), planned);
+            self.entries.insert(ancestor.into(), planned);
         }
     }
 
     /// Changes the attributes of a directory that is there, which takes it into the layer.
     pub(crate) fn change(&mut self, directory: &Path, change: impl FnOnce(&mut Attributes)) {
         self.keep(directory);
-        if let Some(planned) = self.entries.get_mut(directory) {
+        if let Some(planned) = self.entries.get_mut(directory.as_os_str()) {
             change(&mut planned.attributes);
         }
     }
@@ -174,30 +185,36 @@ impl<'a> Plan<'a> {
         if self.shows_base(path) && self.base.node(path).is_some_and(|node| node.is_dir()) {
             self.removed.insert(path.to_path_buf());
         }
-        let gone: Vec<PathBuf> = self
-            .entries
-            .range(path.to_path_buf()..)
-            .map(|(path, _)| path)
-            .take_while(|below| below.starts_with(path))
-            .cloned()
-            .collect();
+        let mut gone: Vec<OsString> = self.below(path).cloned().collect();
+        gone.push(path.into());
         for path in gone {
             if let Some(displaced) = self.entries.remove(&path) {
-                self.pass_on(&path, displaced);
+                self.pass_on(Path::new(&path), displaced);
             }
         }
     }
 
     /// Says where the bytes of a planned file come from.
     pub(crate) fn give_bytes(&mut self, path: &Path, bytes: Bytes) {
-        if let Some(planned) = self.entries.get_mut(path) {
+        if let Some(planned) = self.entries.get_mut(path.as_os_str()) {
             planned.bytes = Some(bytes);
         }
     }
 
     /// The planned entry at exactly `path`.
     pub(crate) fn planned(&self, path: &Path) -> Option<&Planned> {
-        self.entries.get(path)
+        self.entries.get(path.as_os_str())
+    }
+
+    /// The planned names below a directory, without itself.
+    fn below(&self, directory: &Path) -> impl Iterator<Item = &OsString> {
+        let mut prefix = directory.as_os_str().to_owned();
+        if !prefix.is_empty() {
+            prefix.push("/");
+        }
+        let below = self.entries.range(prefix.clone()..).map(|(path, _)| path);
+        let within = move |path: &&OsString| path.as_bytes().starts_with(prefix.as_bytes());
+        below.take_while(within).filter(|path| !path.is_empty())
     }
 
     /// Makes the directory `path`, whose links are followed, with the parents that are missing. Those that are there stay as they are.
@@ -231,9 +248,9 @@ impl<'a> Plan<'a> {
 /// The base with the plan carried out: where the next action looks for its destination.
 impl Tree for Plan<'_> {
     fn node(&self, path: &Path) -> Option<Node> {
-        if let Some(planned) = self.entries.get(path) {
+        if let Some(planned) = self.entries.get(path.as_os_str()) {
             let kind = match &planned.kind {
-                Kind::HardLink { to } => self.entries.get(to)?.kind.clone(),
+                Kind::HardLink { to } => self.entries.get(to.as_os_str())?.kind.clone(),
                 kind => kind.clone(),
             };
             return Some(Node { kind, attributes: planned.attributes.clone(), same_as: None });
@@ -245,10 +262,8 @@ impl Tree for Plan<'_> {
         let shown = if self.shows_base(directory) { self.base.names(directory) } else { Vec::new() };
         let mut names: BTreeSet<OsString> =
             shown.into_iter().filter(|name| self.node(&directory.join(name)).is_some()).collect();
-        let below = self.entries.range(directory.to_path_buf()..).map(|(path, _)| path);
-        let below = below.take_while(|path| path.starts_with(directory));
-        let children = below.filter(|path| path.parent() == Some(directory));
-        names.extend(children.filter_map(|path| path.file_name().map(std::ffi::OsStr::to_owned)));
+        let children = self.below(directory).map(Path::new).filter(|path| path.parent() == Some(directory));
+        names.extend(children.filter_map(|path| path.file_name().map(OsStr::to_owned)));
         names.into_iter().collect()
     }
 

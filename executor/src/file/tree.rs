@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use kiln_cache::{Attributes, Kind, View};
+use kiln_cache::{Attributes, Kind, View, is_within};
 
 use crate::context::ContextTree;
 
@@ -104,7 +104,11 @@ impl Tree for ContextTree {
         let mut names = Vec::new();
         while let Some(entry) = below.first() {
             names.extend(entry.path.file_name().map(OsStr::to_owned));
-            let inner = below[1..].partition_point(|next| next.path.starts_with(&entry.path));
+            let inner = if entry.is_dir() {
+                below[1..].partition_point(|next| is_within(&next.path, &entry.path))
+            } else {
+                0
+            };
             below = &below[1 + inner..];
         }
         names

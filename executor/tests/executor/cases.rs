@@ -283,7 +283,7 @@ fn a_dropped_step_is_killed(world: &World) {
     let base = world.busybox();
     let executor = world.executor();
     let op = Op::Exec(exec("echo started; sleep 1000; echo never"));
-    let step = kiln_core::StepId::internal("test");
+    let step = StepId::internal("test");
     world.runtime.block_on(async {
         let inputs = [base];
         let run = executor.run(step, &op, &inputs, None);
