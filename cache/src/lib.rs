@@ -31,7 +31,7 @@ pub use layer::{
     Archive, ArchiveError, Attributes, DecodeError, Decompressor, Device, Draft, Encoded, Entry, FileContent,
     Format, Found, Kind, Layer, LayerError, Layers, Limits, Links, Manifest, ManifestError, Member,
     MemberError, MemberKind, Node, ResolveError, Resolved, Rooted, Timestamp, TreeWriter, Unpacked, View,
-    Xattrs, is_within, path_order,
+    WorkTree, Xattrs, is_within, path_order,
 };
 pub use lock::{FileLock, LockMode};
 pub use session::ScratchDir;

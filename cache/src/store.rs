@@ -17,13 +17,16 @@ use crate::lock::{self, FileLock, LockMode};
 use crate::session::{self, Held, ScratchDir, Session};
 use crate::trash::Trash;
 
-/// Whose extended attributes say `opaque` in the layers' trees.
+/// Who reads the layers' trees: an overlayfs that keeps its own attributes in one place or the other, or nobody but kiln.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverlayXattrs {
     /// `trusted.overlay.*`, for who may mount as root of the machine.
     Trusted,
     /// `user.overlay.*`, for who mounts in a user namespace.
     User,
+    /// None: nothing is stacked here. Trees hold no whiteouts, which the kernel refuses to make on an overlayfs; the manifests
+    /// alone have them, and steps work in copies ([`WorkTree`](crate::WorkTree)).
+    Plain,
 }
 
 /// How a store is opened.
@@ -225,6 +228,7 @@ fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
     let wanted = match xattrs {
         OverlayXattrs::Trusted => "kiln store 1 trusted",
         OverlayXattrs::User => "kiln store 1 user",
+        OverlayXattrs::Plain => "kiln store 1 plain",
     };
     let path = root.join("kind");
     match fs::read_to_string(&path) {

@@ -25,6 +25,7 @@ pub(crate) fn sync_soon(store: &Store) {
     let xattrs = match store.xattrs() {
         OverlayXattrs::User => "user",
         OverlayXattrs::Trusted => "trusted",
+        OverlayXattrs::Plain => "plain",
     };
     let mut command = Command::new("/proc/self/exe");
     command.arg(WORD).env("KILN_ROOT", store.root()).env(XATTRS, xattrs).process_group(0);
@@ -40,6 +41,7 @@ pub(crate) fn sync_soon(store: &Store) {
 pub(crate) fn sync(environment: &Environment) -> Result<(), CommandError> {
     let xattrs = match environment.get(XATTRS) {
         Some("user") => OverlayXattrs::User,
+        Some("plain") => OverlayXattrs::Plain,
         _ => OverlayXattrs::Trusted,
     };
     let root = environment.store_root(None);

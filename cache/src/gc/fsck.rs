@@ -116,7 +116,7 @@ impl Store {
     fn damage_of(&self, what: What, path: &std::path::Path) -> Option<Damage> {
         match what {
             What::Blob(digest) => damage_of_blob(&digest, path),
-            What::Layer(id) => tree::damage_of(&id, path),
+            What::Layer(id) => tree::damage_of(&id, path, self.xattrs()),
             What::Mount(_) | What::Stat(_) => None,
         }
     }

@@ -12,12 +12,13 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor, opena
 
 use super::fsck::Damage;
 use crate::layer::{Entry, Kind, Links, Manifest, Rooted};
+use crate::store::OverlayXattrs;
 
 /// What is wrong with the layer in `dir`, if anything is.
 ///
 /// Owners are not compared: where one id alone is mapped, the manifest knows them and the tree does not.
-pub(super) fn damage_of(id: &LayerId, dir: &Path) -> Option<Damage> {
-    match compare(id, dir) {
+pub(super) fn damage_of(id: &LayerId, dir: &Path, xattrs: OverlayXattrs) -> Option<Damage> {
+    match compare(id, dir, xattrs) {
         Ok(()) => None,
         Err(Mismatch::Is(what)) => Some(Damage::Tree(what)),
         Err(Mismatch::Unreadable(cause)) => Some(Damage::Unreadable(cause)),
@@ -44,7 +45,7 @@ impl From<rustix::io::Errno> for Mismatch {
     }
 }
 
-fn compare(id: &LayerId, dir: &Path) -> Result<(), Mismatch> {
+fn compare(id: &LayerId, dir: &Path, xattrs: OverlayXattrs) -> Result<(), Mismatch> {
     let bytes = fs::read(dir.join("manifest"))?;
     let (manifest, _) = Manifest::decode(&bytes, id).map_err(|error| Mismatch::Is(error.to_string()))?;
     let tree = Rooted::open(&dir.join("tree"))?;
@@ -53,6 +54,9 @@ fn compare(id: &LayerId, dir: &Path) -> Result<(), Mismatch> {
     let mut parent: Option<(PathBuf, OwnedFd)> = None;
     for entry in manifest.entries() {
         let Some(name) = entry.path.file_name() else { continue };
+        if entry.is_whiteout() && xattrs == OverlayXattrs::Plain {
+            continue;
+        }
         let directory = entry.path.parent().unwrap_or(Path::new(""));
         if parent.as_ref().is_none_or(|(path, _)| path != directory) {
             parent = Some((directory.to_owned(), tree.directory(directory, Links::Refused)?));

@@ -84,7 +84,7 @@ impl Draft {
     /// # Errors
     /// The tree cannot be opened.
     pub fn writer(&self) -> Result<TreeWriter, LayerError> {
-        TreeWriter::new(&self.tree)
+        TreeWriter::new(&self.tree, self.layers.xattrs())
     }
 
     /// Makes a layer of the tree as [`TreeWriter::finish`] has described it.

@@ -19,6 +19,7 @@ use super::pack;
 use super::rooted::{Links, Rooted};
 use super::unpack::{Limits, Unpacked};
 use super::view::View;
+use super::work::WorkTree;
 use crate::index::PackedLayer;
 use crate::session::SharedSession;
 use crate::store::OverlayXattrs;
@@ -43,6 +44,8 @@ struct Shared {
     session: SharedSession,
     xattrs: OverlayXattrs,
     memo: Mutex<Memo>,
+    /// Trees that the next step may go on with.
+    idle: Mutex<Vec<WorkTree>>,
 }
 
 /// What was read before. Manifests of a big image take tens of megabytes, so it is emptied when it grows.
@@ -59,6 +62,9 @@ const REMEMBERED: usize = 300_000;
 
 /// As many views as are remembered: each lists its layers, of which there may be a thousand.
 const VIEWS: usize = 64;
+
+/// As many trees as wait for a further step: each is a whole root file system.
+const IDLE: usize = 2;
 
 /// A finished layer. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,7 +87,7 @@ struct Tree {
 
 impl Layers {
     pub(crate) fn new(session: SharedSession, xattrs: OverlayXattrs) -> Self {
-        Self { shared: Arc::new(Shared { session, xattrs, memo: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { session, xattrs, memo: Mutex::default(), idle: Mutex::default() }) }
     }
 
     /// A new empty tree, to become a layer.
@@ -230,6 +236,46 @@ impl Layers {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LayerError::Missing(*id)),
             Err(error) => Err(LayerError::io("look at the manifest", path)(error)),
         }
+    }
+
+    /// A snapshot as a directory to be written in place. If a step has left one that shows it, or the beginning of it, that one
+    /// is taken and brought up to date; otherwise everything is copied.
+    ///
+    /// # Errors
+    /// One of its layers is not there or damaged, or the store cannot be written.
+    pub fn work_tree(&self, snapshot: &Snapshot) -> Result<WorkTree, LayerError> {
+        let idle = {
+            let mut idle = self.idle();
+            let best =
+                idle.iter().enumerate().filter_map(|(at, tree)| Some((tree.leads_to(snapshot)?, at))).max();
+            best.map(|(_, at)| idle.remove(at))
+        };
+        match idle {
+            Some(tree) => tree.advance(self, snapshot),
+            None => WorkTree::make(self, snapshot),
+        }
+    }
+
+    /// Copies what `view` shows at `path` into the empty directory `into`: a directory's content, anything else under its
+    /// own name.
+    ///
+    /// # Errors
+    /// A layer cannot be read, or `into` not be written.
+    pub fn lay_out(&self, view: &View, path: &Path, into: &Path) -> Result<(), LayerError> {
+        super::work::lay_out(view, path, into).map(drop)
+    }
+
+    /// Keeps a tree for the step that comes after.
+    pub(crate) fn keep(&self, tree: WorkTree) {
+        let mut idle = self.idle();
+        if idle.len() >= IDLE {
+            drop(idle.remove(0));
+        }
+        idle.push(tree);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<WorkTree>> {
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How overlayfs keeps its own attributes in this store.

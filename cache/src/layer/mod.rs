@@ -7,7 +7,8 @@
 //! | `view`, `flatten` | a snapshot's layers as one file system, from manifests alone; as one layer |
 //! | `rooted` | the only door to files inside a tree |
 //! | `writer` | writes a tree and its manifest at once: COPY, ADD, image layers |
-//! | `diff` | the manifest of what a step wrote through an overlay mount |
+//! | `diff` | the manifest of what a step wrote through an overlay mount, or in a whole tree |
+//! | `work` | a snapshot as a directory that steps write in place, where nothing can be stacked |
 //! | `archive`, `unpack` | tar members, none of them trusted; an image's layer from them |
 //! | `tar`, `pack`, `decompress` | a layer as a tar; compressing and decompressing |
 
@@ -27,6 +28,7 @@ mod rooted;
 mod testing;
 mod unpack;
 mod view;
+mod work;
 mod writer;
 mod xattr;
 
@@ -41,4 +43,5 @@ pub use manifest::{Manifest, ManifestError};
 pub use rooted::{Links, Rooted};
 pub use unpack::{Limits, Unpacked};
 pub use view::{Found, ResolveError, Resolved, View};
+pub use work::WorkTree;
 pub use writer::{Node, TreeWriter};

@@ -192,6 +192,7 @@ impl Mounted {
         let mode = match store.layers.xattrs() {
             OverlayXattrs::Trusted => "redirect_dir=nofollow,index=off,metacopy=off,xino=off",
             OverlayXattrs::User => "userxattr",
+            OverlayXattrs::Plain => panic!("nothing is mounted of a plain store"),
         };
         let mut options = format!("lowerdir={},uuid=off,{mode}", lowers.join(":"));
         if let Some(draft) = draft {

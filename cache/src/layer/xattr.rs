@@ -10,34 +10,32 @@ use super::entry::Xattrs;
 use crate::store::OverlayXattrs;
 
 impl OverlayXattrs {
-    fn prefix(self) -> &'static [u8] {
-        match self {
-            Self::Trusted => b"trusted.overlay.",
-            Self::User => b"user.overlay.",
-        }
-    }
-
     /// The mark of a directory that hides what the layers below have in it.
-    pub(crate) fn opaque(self) -> &'static str {
+    pub(crate) fn opaque(self) -> Option<&'static str> {
         match self {
-            Self::Trusted => "trusted.overlay.opaque",
-            Self::User => "user.overlay.opaque",
+            Self::Trusted => Some("trusted.overlay.opaque"),
+            Self::User => Some("user.overlay.opaque"),
+            Self::Plain => None,
         }
     }
 
-    fn other(self) -> Self {
+    /// The beginning of the attributes of the mode that is not mounted.
+    fn other(self) -> Option<&'static [u8]> {
         match self {
-            Self::Trusted => Self::User,
-            Self::User => Self::Trusted,
+            Self::Trusted => Some(USER),
+            Self::User => Some(TRUSTED),
+            Self::Plain => None,
         }
     }
 }
 
+const TRUSTED: &[u8] = b"trusted.overlay.";
+const USER: &[u8] = b"user.overlay.";
+
 /// Whether a layer may carry the attribute: file capabilities, and users' own but for overlayfs's namespace, which
 /// would come alive in a mount.
 pub(crate) fn belongs(name: &[u8]) -> bool {
-    name == b"security.capability"
-        || (name.starts_with(b"user.") && !name.starts_with(OverlayXattrs::User.prefix()))
+    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(USER))
 }
 
 /// What a file or directory carries of a layer's attributes, and whether it is marked opaque.
@@ -52,9 +50,9 @@ pub(crate) struct Read {
 pub(crate) fn read(file: impl AsFd, mode: OverlayXattrs) -> io::Result<Read> {
     let mut read = Read::default();
     for name in names(&file)?.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        if name == mode.opaque().as_bytes() {
+        if mode.opaque().is_some_and(|opaque| name == opaque.as_bytes()) {
             read.opaque = value(&file, name)? == b"y";
-        } else if name.starts_with(mode.other().prefix()) {
+        } else if mode.other().is_some_and(|other| name.starts_with(other)) {
             fremovexattr(&file, name)?;
         } else if belongs(name) {
             read.xattrs.insert(name.to_vec(), value(&file, name)?);
@@ -65,7 +63,8 @@ pub(crate) fn read(file: impl AsFd, mode: OverlayXattrs) -> io::Result<Read> {
 
 /// Takes the opaque mark from a directory.
 pub(crate) fn clear_opaque(directory: impl AsFd, mode: OverlayXattrs) -> io::Result<()> {
-    match fremovexattr(directory, mode.opaque()) {
+    let Some(opaque) = mode.opaque() else { return Ok(()) };
+    match fremovexattr(directory, opaque) {
         Ok(()) | Err(Errno::NODATA) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

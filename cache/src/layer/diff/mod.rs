@@ -11,6 +11,7 @@ mod decide;
 mod scan;
 #[cfg(test)]
 mod tests;
+pub(crate) mod whole;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub(crate) fn diff(
     stubs: &[PathBuf],
 ) -> Result<Manifest, LayerError> {
     let root = Rooted::open(tree).map_err(LayerError::io("open the upper directory", tree))?;
-    let mut scanned = scan::scan(&root, mode, below)?;
+    let mut scanned = scan::scan(&root, mode, below, None)?;
     hash(&root, mode, &mut scanned)?;
     let stubs: HashSet<&Path> = stubs.iter().map(|path| path.strip_prefix("/").unwrap_or(path)).collect();
     let verdicts = decide::decide(&scanned, below, &stubs);
@@ -67,7 +68,7 @@ fn hash(root: &Rooted, mode: OverlayXattrs, scanned: &mut [Scanned<'_>]) -> Resu
     }
     let skip: HashSet<usize> = further.iter().map(|(index, _)| *index).collect();
     for (index, scanned) in scanned.iter_mut().enumerate() {
-        if matches!(scanned.entry.kind, Kind::File(_)) && !skip.contains(&index) {
+        if matches!(scanned.entry.kind, Kind::File(_)) && !scanned.untouched && !skip.contains(&index) {
             files.push(scanned);
         }
     }

@@ -16,6 +16,7 @@ use super::super::entry::{self, Attributes, Device, Entry, FileContent, Kind, Ti
 use super::super::error::LayerError;
 use super::super::rooted::{Links, Rooted};
 use super::super::view::{Directory, Found, View};
+use super::super::work::{Identities, Identity};
 use super::super::xattr;
 use crate::store::OverlayXattrs;
 
@@ -34,12 +35,18 @@ pub(super) struct Scanned<'a> {
     pub(super) in_tree: bool,
     /// A socket, which no layer holds.
     pub(super) socket: bool,
+    /// Of a file, what tells whether anything was done to it.
+    pub(super) identity: Option<Identity>,
+    /// A file to which nothing was done: content and attributes are those of what is below.
+    pub(super) untouched: bool,
 }
 
 struct Scan<'a> {
     root: &'a Rooted,
     mode: OverlayXattrs,
     view: &'a View,
+    /// Of a whole tree: what its files were before the step.
+    before: Option<&'a Identities>,
 }
 
 /// Everything in the tree, its root first, in the order of manifests.
@@ -47,11 +54,13 @@ pub(super) fn scan<'a>(
     root: &'a Rooted,
     mode: OverlayXattrs,
     view: &'a View,
+    before: Option<&'a Identities>,
 ) -> Result<Vec<Scanned<'a>>, LayerError> {
     let stat = statat(root, "", AtFlags::EMPTY_PATH);
     let stat = stat.map_err(|errno| LayerError::io("look at", root.path())(errno.into()))?;
-    let scan = Scan { root, mode, view };
-    scan.directory(Path::new(""), &stat, Some((view.root(), view.top())), false)
+    let scan = Scan { root, mode, view, before };
+    // Of a whole tree, what is not there is gone, as from an opaque directory.
+    scan.directory(Path::new(""), &stat, Some((view.root(), view.top())), before.is_some())
 }
 
 impl<'a> Scan<'a> {
@@ -78,6 +87,8 @@ impl<'a> Scan<'a> {
             opaque: read.opaque,
             in_tree: true,
             socket: false,
+            identity: None,
+            untouched: false,
         };
         let below = below.filter(|(found, _)| found.entry().is_dir()).map(|(_, directory)| directory);
         let hides = hidden || read.opaque;
@@ -114,6 +125,22 @@ impl<'a> Scan<'a> {
         if file_type == FileType::Directory {
             return self.directory(&path, &stat, below, hidden);
         }
+        let identity = (file_type == FileType::RegularFile).then(|| Identity::of(&stat));
+        if let (Some(before), Some(identity), Some((found, _))) = (self.before, identity, &below)
+            && before.get(&path) == Some(&identity)
+        {
+            let Entry { kind, attributes, .. } = found.target().clone();
+            return Ok(vec![Scanned {
+                entry: Entry { path, kind, attributes },
+                inode: (stat.st_nlink > 1).then_some(stat.st_ino),
+                below: Some(*found),
+                opaque: false,
+                in_tree: true,
+                socket: false,
+                identity: Some(identity),
+                untouched: true,
+            }]);
+        }
         let device = Device { major: major(stat.st_rdev), minor: minor(stat.st_rdev) };
         let kind = match file_type {
             // The size and the hash come from reading it.
@@ -138,6 +165,8 @@ impl<'a> Scan<'a> {
             opaque: false,
             in_tree: true,
             socket: file_type == FileType::Socket,
+            identity,
+            untouched: false,
         }])
     }
 
@@ -159,6 +188,8 @@ impl<'a> Scan<'a> {
                     opaque: false,
                     in_tree: false,
                     socket: false,
+                    identity: None,
+                    untouched: false,
                 };
                 all.insert(name.to_owned(), vec![hidden]);
             }

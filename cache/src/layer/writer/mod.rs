@@ -25,7 +25,9 @@ use super::error::LayerError;
 use super::layers::Layer;
 use super::manifest::Manifest;
 use super::rooted::{Links, Rooted};
+use super::view::View;
 use super::xattr;
+use crate::store::OverlayXattrs;
 
 /// Writes into a draft's tree and records what it writes. Files may be written by several threads at once.
 ///
@@ -43,6 +45,8 @@ pub struct TreeWriter {
     next_inode: AtomicU64,
     /// Whether the file system has said that it cannot share extents.
     no_reflink: AtomicBool,
+    /// Whether whiteouts are made in the tree, or only recorded.
+    whiteouts: bool,
 }
 
 /// What is recorded of a name. Names of one file have one number.
@@ -67,14 +71,29 @@ pub enum Node {
 const OPEN_DIRECTORIES: usize = 64;
 
 impl TreeWriter {
-    pub(crate) fn new(tree: &Path) -> Result<Self, LayerError> {
+    pub(crate) fn new(tree: &Path, xattrs: OverlayXattrs) -> Result<Self, LayerError> {
         Ok(Self {
             root: Rooted::open(tree).map_err(LayerError::io("open the tree", tree))?,
             written: Mutex::default(),
             open: RwLock::default(),
             next_inode: AtomicU64::new(0),
             no_reflink: AtomicBool::new(false),
+            whiteouts: xattrs != OverlayXattrs::Plain,
         })
+    }
+
+    /// A writer into a tree that shows what `view` shows.
+    pub(crate) fn over(tree: &Path, view: &View) -> Result<Self, LayerError> {
+        let writer = Self::new(tree, OverlayXattrs::Plain)?;
+        let mut inodes: HashMap<*const Entry, u64> = HashMap::new();
+        for found in view.walk(Path::new("")) {
+            let target = found.target();
+            let known = inodes.get(&std::ptr::from_ref(target)).copied();
+            let inode = known.unwrap_or_else(|| writer.next_inode.fetch_add(1, Ordering::Relaxed));
+            inodes.insert(std::ptr::from_ref(target), inode);
+            writer.record(&found.entry().path, target.kind.clone(), &target.attributes, Some(inode));
+        }
+        Ok(writer)
     }
 
     /// Makes a directory, or gives one that was made before these attributes.
@@ -200,7 +219,9 @@ impl TreeWriter {
     /// The parent was not written, or the file system refuses.
     pub fn whiteout(&self, path: &Path) -> Result<(), LayerError> {
         let (parent, name) = self.place(path, self.recorded(path).is_some())?;
-        make_whiteout(&parent, name).map_err(LayerError::io("make the whiteout", path))?;
+        if self.whiteouts {
+            make_whiteout(&parent, name).map_err(LayerError::io("make the whiteout", path))?;
+        }
         self.record(path, Kind::Whiteout, &Attributes::default(), None);
         Ok(())
     }
@@ -240,10 +261,12 @@ impl TreeWriter {
             self.open.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
         for (path, kind) in gone {
-            let (parent, name) = self.place(&path, false)?;
-            let flags = if kind == Kind::Dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            let removed = unlinkat(&parent, name, flags);
-            removed.map_err(|errno| LayerError::io("remove", &path)(errno.into()))?;
+            if kind != Kind::Whiteout || self.whiteouts {
+                let (parent, name) = self.place(&path, false)?;
+                let flags = if kind == Kind::Dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+                let removed = unlinkat(&parent, name, flags);
+                removed.map_err(|errno| LayerError::io("remove", &path)(errno.into()))?;
+            }
             self.lock().remove(&path);
             self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&path);
         }
