@@ -134,7 +134,7 @@ impl CommandError {
         if let Some(hint) = report::hint(self) {
             text.push_str(&format!("help: {hint}\n"));
         }
-        text
+        kiln_core::redacted(text)
     }
 
     /// The exit code of the process.

@@ -6,12 +6,12 @@ mod rawjson;
 mod steps;
 mod tty;
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use kiln_core::{Event, Progress};
+use kiln_core::{Event, Outcome, Progress, redacted};
 
 pub(crate) use self::internal::InternalStep;
 
@@ -50,10 +50,13 @@ impl Display for Quiet {
     fn event(&mut self, _at: Duration, _event: &Event) {}
 }
 
+/// Events that may wait to be drawn: a step that writes faster than they are drawn waits, and kiln's memory stays small.
+const WAITING: usize = 256;
+
 /// The sender's side: hand it to whoever emits events, and [`close`](Reporter::close) it before printing a result.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    sender: Mutex<Option<Sender<(Instant, Event)>>>,
+    sender: Mutex<Option<SyncSender<(Instant, Event)>>>,
     drawer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -77,7 +80,7 @@ impl Reporter {
             }
             ProgressMode::Auto | ProgressMode::Plain => Box::new(plain::Plain::new()),
         };
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(WAITING);
         let started = Instant::now();
         let drawer = std::thread::Builder::new()
             .name("progress".to_owned())
@@ -100,8 +103,22 @@ impl Progress for Reporter {
     fn emit(&self, event: Event) {
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
             // A drawer that is gone has nobody to tell.
-            let _ = sender.send((Instant::now(), event));
+            let _ = sender.send((Instant::now(), without_credentials(event)));
         }
+    }
+}
+
+/// Names and errors speak of URLs; what they hold is not for a log. A step's own output is its own affair.
+fn without_credentials(event: Event) -> Event {
+    match event {
+        Event::Queued { step, name, inputs } => Event::Queued { step, name: redacted(name), inputs },
+        Event::Completed { step, outcome: Outcome::Failed(error) } => {
+            Event::Completed { step, outcome: Outcome::Failed(redacted(error)) }
+        }
+        Event::Status { step, id, current, total, done } => {
+            Event::Status { step, id: redacted(id), current, total, done }
+        }
+        other => other,
     }
 }
 

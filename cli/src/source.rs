@@ -108,7 +108,8 @@ impl BuildSource {
         let fail =
             |cause| CommandError::File { verb: "read", what: "Dockerfile", path: file.to_owned(), cause };
         let name = file.strip_prefix(&directory).unwrap_or(file).display().to_string();
-        let dockerfile = SourceFile::new(name, text(&mut File::open(file).map_err(fail)?, file)?);
+        let dockerfile =
+            SourceFile::new(name, text(&mut open_within(&directory, file).map_err(fail)?, file)?);
         let ignore = ignore_file(&directory, Some(file))?;
         Ok(Self { dockerfile, directory, ignore, modified: None, _kept: None })
     }
@@ -157,6 +158,23 @@ fn inside(directory: &Path, name: &str) -> std::io::Result<File> {
     Rooted::open(directory)?.file(Path::new(name), Links::Followed)
 }
 
+/// A file that the user named. One that lies in the context is its author's: if it is a link, that may lead nowhere else.
+fn open_within(directory: &Path, file: &Path) -> std::io::Result<File> {
+    let (parent, name) = (file.parent().unwrap_or(Path::new("")), file.file_name());
+    let parent = std::path::absolute(if parent == Path::new("") { Path::new(".") } else { parent })?;
+    let within = parent.canonicalize()?.strip_prefix(directory).map(Path::to_owned);
+    let (Ok(within), Some(name)) = (within, name) else { return File::open(file) };
+    match inside(directory, &within.join(name).to_string_lossy()) {
+        Err(error) if file.is_symlink() && file.exists() => {
+            let problem = format!(
+                "it is a link that leads out of the context: name what it leads to with --file ({error})"
+            );
+            Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, problem))
+        }
+        opened => opened,
+    }
+}
+
 /// The Dockerfile of a context from elsewhere, or that of standard input.
 fn of_stranger(directory: &Path, dockerfile: &DockerfileFrom) -> Result<SourceFile, CommandError> {
     let name = match dockerfile {
@@ -199,7 +217,7 @@ pub(crate) fn ignore_file(
     for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
         let fail =
             |cause| CommandError::File { verb: "read", what: "ignore file", path: path.clone(), cause };
-        match File::open(&path) {
+        match open_within(directory, &path) {
             Ok(mut file) => {
                 let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
                 return Ok(Some(SourceFile::new(name, text(&mut file, &path)?)));

@@ -8,9 +8,11 @@
 //! | `op`, `graph` | [`Op`] and its parts; [`Graph`] of them |
 //! | [`path`], [`pattern`] | paths cleaned as Go does; wildcards and ignore files |
 //! | `span`, `diagnostic`, `event` | places in a text, findings, progress |
+//! | `credentials` | what of a URL nobody is shown |
 //!
 //! **Invariant:** no I/O, no async, no clock, no environment. Whatever stands here can be made in a test by hand.
 
+mod credentials;
 mod diagnostic;
 mod digest;
 mod event;
@@ -25,6 +27,7 @@ mod reference;
 mod span;
 mod stable_hash;
 
+pub use credentials::{redact, redacted};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use digest::{ContentHash, Digest, DigestError, DigestWriter};
 pub use event::{Event, Outcome, Progress, Silent, StepId, Stream};

@@ -291,7 +291,7 @@ impl Executor {
         let services = &self.inner.services;
         let commit = self.commit(git)?;
         let mirror = source::mirror(&services.store, git)?;
-        let _alone = services.store.lock(&format!("git {}", git.remote)).map_err(SourceError::from)?;
+        let _alone = services.store.lock(&source::lock_name(git)).map_err(SourceError::from)?;
         let scratch = services.store.scratch_dir().map_err(SourceError::from)?;
         let repository = Repository { source: git, options: &services.git, mirror: &mirror };
         let (root, seconds) = repository.checkout(&commit, scratch.path())?;

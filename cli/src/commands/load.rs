@@ -98,7 +98,10 @@ fn images_of(index: &[u8]) -> Result<Vec<(Vec<String>, Digest)>, CommandError> {
     let index: ImageIndex = serde_json::from_slice(index)?;
     let mut images: Vec<(Vec<String>, Digest)> = Vec::new();
     for entry in index.manifests() {
-        let Ok(digest) = entry.digest().to_string().parse::<Digest>() else { continue };
+        let digest = entry.digest().to_string();
+        let digest: Digest = digest.parse().map_err(|error| {
+            CommandError::Usage(format!("the archive's index.json names an image `{digest}`: {error}"))
+        })?;
         let annotations = entry.annotations().clone().unwrap_or_default();
         let full = annotations.get("io.containerd.image.name");
         let name = full.or_else(|| annotations.get("org.opencontainers.image.ref.name")).cloned();

@@ -8,6 +8,9 @@ use kiln_core::{Event, Outcome, StepId};
 /// How many of the last lines of a step's output are kept for the picture and for its failure.
 const TAIL: usize = 20;
 
+/// A line that is longer is shown in pieces: it may never end.
+const LONGEST_LINE: usize = 64 << 10;
+
 /// One step.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -47,11 +50,14 @@ impl Step {
 
     /// Splits what came into lines, keeps the last ones, and gives the new whole lines.
     pub(super) fn log(&mut self, data: &[u8]) -> Vec<String> {
-        self.partial.extend_from_slice(data);
         let mut lines = Vec::new();
-        while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
-            let line: Vec<u8> = self.partial.drain(..=end).collect();
-            lines.push(self.keep(&line[..end]));
+        for piece in data.split_inclusive(|&b| b == b'\n') {
+            self.partial.extend_from_slice(piece);
+            let ended = self.partial.pop_if(|last| *last == b'\n').is_some();
+            if ended || self.partial.len() >= LONGEST_LINE {
+                let line = std::mem::take(&mut self.partial);
+                lines.push(self.keep(&line));
+            }
         }
         lines
     }
@@ -181,5 +187,17 @@ mod tests {
         );
         let end = Event::Completed { step, outcome: Outcome::Done };
         assert_eq!(steps.apply(Duration::ZERO, &end), Change::Completed(0, vec!["c".into()]));
+    }
+
+    #[test]
+    fn a_line_without_end_comes_in_pieces() {
+        let mut steps = Steps::default();
+        let step = StepId::internal("x");
+        let data = vec![b'x'; LONGEST_LINE / 2];
+        let mut log =
+            || steps.apply(Duration::ZERO, &Event::Log { step, stream: Stream::Stdout, data: data.clone() });
+        assert_eq!(log(), Change::Log(0, vec![]));
+        assert_eq!(log(), Change::Log(0, vec!["x".repeat(LONGEST_LINE)]));
+        assert_eq!(log(), Change::Log(0, vec![]));
     }
 }

@@ -123,7 +123,9 @@ impl Repository<'_> {
         }
         let time = self.git(into, &["log", "-1", "--format=%ct", commit])?;
         let seconds = String::from_utf8_lossy(&time.stdout).trim().parse().unwrap_or(0);
-        if !self.source.keep_git_dir {
+        if self.source.keep_git_dir {
+            self.git(into, &["remote", "set-url", "--", "origin", &kiln_core::redact(&self.source.remote)])?;
+        } else {
             remove_git_files(into)?;
         }
         Ok((subdirectory(into, &self.source.subdir)?, seconds))

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::time::UNIX_EPOCH;
 
 use kiln_cache::{Attributes, BlobWriter, Store, Timestamp};
-use kiln_core::{Digest, HttpSource, Snapshot};
+use kiln_core::{ContentHash, Digest, HttpSource, Snapshot};
 use kiln_registry::{BlobSink, Client, FetchOutcome, FetchRequest, Secret, Validators};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,11 @@ impl std::io::Write for Sink {
 
 impl BlobSink for Sink {}
 
+/// A URL may hold a password, which the index need not know.
+fn key(url: &str) -> Vec<u8> {
+    ContentHash::of(url.as_bytes()).to_string().into_bytes()
+}
+
 /// Fetches the file, or finds that the one in the store is still right.
 ///
 /// # Errors
@@ -54,7 +59,7 @@ pub(crate) async fn download(
     source: &HttpSource,
     authorization: Option<Secret>,
 ) -> Result<Download, SourceError> {
-    let fact = store.index().fact(NAMESPACE, source.url.as_bytes())?;
+    let fact = store.index().fact(NAMESPACE, &key(&source.url))?;
     let mut earlier = None;
     let mut known = Validators::default();
     if let Some(fact) = fact
@@ -87,7 +92,7 @@ pub(crate) async fn download(
     let mtime = seconds(validators.last_modified.as_deref());
     let remembered = Remembered { etag: validators.etag, last_modified: validators.last_modified };
     if let Ok(value) = serde_json::to_vec(&remembered) {
-        store.index().set_fact(NAMESPACE, source.url.as_bytes(), &value, Some(&blob))?;
+        store.index().set_fact(NAMESPACE, &key(&source.url), &value, Some(&blob))?;
     }
     Ok(Download { blob, mtime })
 }

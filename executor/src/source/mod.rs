@@ -13,5 +13,5 @@ pub use git::{GitError, GitOptions};
 pub(crate) use http::{Download, download, snapshot as download_snapshot};
 pub use image::ImageStore;
 pub use layout::{Layout, LayoutImage};
-pub(crate) use remote::mirror;
 pub use remote::{Checkout, Fetched, Remote};
+pub(crate) use remote::{lock_name, mirror};

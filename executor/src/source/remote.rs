@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{ScratchDir, Store};
-use kiln_core::{GitSource, HttpSource, StableHash as _, StableHasher};
+use kiln_core::{ContentHash, GitSource, HttpSource, StableHash as _, StableHasher};
 use kiln_registry::Client;
 
 use super::{GitOptions, Repository, SourceError, download};
@@ -71,7 +71,7 @@ impl Remote {
     /// If git fails, or the reference or sub-directory is not there.
     pub fn checkout(&self, source: &GitSource) -> Result<Checkout, ExecutorError> {
         let mirror = mirror(&self.store, source)?;
-        let _alone = self.store.lock(&format!("git {}", source.remote)).map_err(SourceError::from)?;
+        let _alone = self.store.lock(&lock_name(source)).map_err(SourceError::from)?;
         let scratch = self.store.scratch_dir().map_err(SourceError::from)?;
         let repository = Repository { source, options: &self.git, mirror: &mirror };
         let (root, time) = repository.checkout(&repository.commit()?, scratch.path())?;
@@ -79,11 +79,18 @@ impl Remote {
     }
 }
 
+/// The lock of a repository's mirror. A remote may hold a password, which is for no file's name.
+pub(crate) fn lock_name(git: &GitSource) -> String {
+    format!("git {}", ContentHash::of(git.remote.as_bytes()))
+}
+
 /// Where the store keeps what was fetched of a repository.
 pub(crate) fn mirror(store: &Store, git: &GitSource) -> Result<PathBuf, ExecutorError> {
     let mut hasher = StableHasher::new("kiln git mirror 1");
     git.remote.stable_hash(&mut hasher);
     let key = hasher.finish();
-    store.describe_mount(&key, &format!("git {}", git.remote)).map_err(SourceError::from)?;
+    store
+        .describe_mount(&key, &format!("git {}", kiln_core::redact(&git.remote)))
+        .map_err(SourceError::from)?;
     Ok(store.cache_mount(&key).map_err(SourceError::from)?.join("git"))
 }

@@ -277,7 +277,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn commit(&self, state: &mut State, created_by: String, empty_layer: bool) {
-        state.commit(created_by, empty_layer, self.created.clone());
+        state.commit(kiln_core::redacted(created_by), empty_layer, self.created.clone());
     }
 
     /// Expands a word of an instruction, and tells of variables that nothing has set.
@@ -318,7 +318,7 @@ impl<'a> Lowering<'a> {
     /// What people are told of the vertex of a step.
     fn about(&self, name: String, step: &Step, context: &Context<'_>) -> About {
         About {
-            name,
+            name: kiln_core::redacted(name),
             place: Some((self.plan.file.clone(), step.place(step.instruction.span))),
             stage: context.stage.label.clone(),
             no_cache: context.stage.no_cache,
