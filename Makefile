@@ -53,7 +53,7 @@ endef
 BUILD_TOOLS := cc:gcc make:make pkg-config:pkg-config
 DEMO_TOOLS  := $(BUILD_TOOLS) busybox:busybox-static newuidmap:uidmap
 TEST_TOOLS  := $(DEMO_TOOLS) skopeo:skopeo umoci:umoci podman:podman crun:crun docker-registry:docker-registry \
-	mmdebstrap:mmdebstrap git:git python3:python3 setpriv:util-linux pgrep:procps pasta:passt
+	mmdebstrap:mmdebstrap git:git python3:python3 setpriv:util-linux pgrep:procps pasta:passt ip:iproute2
 
 setup-demo:
 	@$(call install,$(DEMO_TOOLS))
@@ -64,6 +64,7 @@ setup-test: setup-demo
 	@$(call install,$(TEST_TOOLS))
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	@id kiln-test >/dev/null 2>&1 || $(SUDO) useradd --create-home --shell /bin/bash kiln-test
+	@[ ! -c /dev/net/tun ] || $(SUDO) chmod 0666 /dev/net/tun # as udev has it: pasta opens it as an ordinary user
 	@grep -q '^kiln-test:' /etc/subuid || $(SUDO) usermod --add-subuids 1000000-1065535 kiln-test
 	@grep -q '^kiln-test:' /etc/subgid || $(SUDO) usermod --add-subgids 1000000-1065535 kiln-test
 

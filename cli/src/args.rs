@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is made of it in `request` and in each command.
 
 mod build;
+mod network;
 mod run;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::BuildArgs;
+pub(crate) use self::network::NetworkArgs;
 pub(crate) use self::run::RunArgs;
 use crate::progress::ProgressMode;
 

@@ -16,6 +16,7 @@ use kiln_frontend as frontend;
 use kiln_frontend::ast::Dockerfile;
 use kiln_solver::SolveError;
 
+use crate::container::network::networks;
 use crate::contexts::Contexts;
 use crate::environment::now;
 use crate::error::CommandError;
@@ -213,6 +214,7 @@ fn executor(
         secrets,
         ssh: request.ssh.clone(),
         network: request.network,
+        networks: networks(with).ok(),
         cache_namespace: argument("BUILDKIT_CACHE_MOUNT_NS"),
         git: GitOptions {
             ssh_agent: request.ssh.get("default").cloned(),

@@ -76,6 +76,9 @@ pub(crate) enum CommandError {
     /// A sandbox.
     #[error(transparent)]
     Sandbox(#[from] kiln_executor::sandbox::SandboxError),
+    /// A network.
+    #[error(transparent)]
+    Network(#[from] kiln_executor::network::NetworkError),
     /// The executor.
     #[error(transparent)]
     Executor(#[from] kiln_executor::ExecutorError),

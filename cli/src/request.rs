@@ -2,6 +2,7 @@
 
 mod error;
 pub(crate) mod limits;
+pub(crate) mod network;
 pub(crate) mod pairs;
 pub(crate) mod secret;
 
@@ -225,8 +226,8 @@ fn contexts(typed: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
     Ok(contexts)
 }
 
-/// `--network`, of builds and of containers.
-pub(crate) fn network(text: &str) -> Result<NetworkMode, UsageError> {
+/// `--network` of builds.
+fn network(text: &str) -> Result<NetworkMode, UsageError> {
     match text {
         "" | "default" => Ok(NetworkMode::Default),
         "host" => Ok(NetworkMode::Host),

@@ -6,6 +6,7 @@ use kiln_cache::{IndexError, LayerError, StoreError};
 
 use crate::context::ContextError;
 use crate::file::FileError;
+use crate::network::NetworkError;
 use crate::process::UserError;
 use crate::sandbox::{Exit, SandboxError};
 use crate::source::{GitError, SourceError};
@@ -55,6 +56,9 @@ pub enum ExecutorError {
     /// An option of a step that cannot be carried out.
     #[error(transparent)]
     Spec(Arc<SpecError>),
+    /// The network of a step.
+    #[error(transparent)]
+    Network(Arc<NetworkError>),
     /// COPY, ADD or WORKDIR.
     #[error(transparent)]
     File(Arc<FileError>),
@@ -105,6 +109,7 @@ macro_rules! shared {
 
 shared! {
     SpecError => Spec,
+    NetworkError => Network,
     FileError => File,
     ContextError => Context,
     SourceError => Source,

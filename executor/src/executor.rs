@@ -15,6 +15,7 @@ use kiln_registry::{Client, Secret};
 use crate::context::{ContextError, ContextTree, LocalContext};
 use crate::edit::{self, Ahead};
 use crate::error::ExecutorError;
+use crate::network::Networks;
 use crate::sandbox::Sandbox;
 use crate::source::{Download, GitOptions, ImageStore, Layout, Repository, SourceError};
 use crate::{exec, source};
@@ -57,6 +58,8 @@ pub struct Services {
     pub ssh: BTreeMap<String, PathBuf>,
     /// What RUN steps get that ask for no network mode.
     pub network: NetworkMode,
+    /// Makes the networks of RUN steps that ask for a private one.
+    pub networks: Option<Networks>,
     /// Separates the cache mounts of builds that must not meet (`BUILDKIT_CACHE_MOUNT_NS`).
     pub cache_namespace: String,
     /// How `git` is called.

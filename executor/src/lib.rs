@@ -13,6 +13,7 @@ mod executor;
 mod file;
 pub mod isolation;
 pub mod launcher;
+pub mod network;
 pub mod process;
 pub mod sandbox;
 pub mod source;

@@ -1,6 +1,7 @@
 //! The OCI runtime `Spec` of a process: the same defaults for a RUN step and for `kiln run`.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
@@ -8,7 +9,8 @@ use kiln_core::{NetworkMode, Ulimit};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
-    LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Spec,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Spec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,20 @@ pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 /// What is searched where an image sets no PATH.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_SHM: u64 = 64 << 20;
+
+/// Stands for the host's address in a line of `/etc/hosts`, whatever it is from there (Docker's `--add-host NAME:host-gateway`).
+pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// A network namespace that is there already.
+#[derive(Debug, Clone)]
+pub struct JoinedNetwork {
+    /// The namespace.
+    pub path: PathBuf,
+    /// The container's addresses in it.
+    pub addresses: Vec<IpAddr>,
+    /// The host's address, as seen from there.
+    pub host: Option<IpAddr>,
+}
 
 /// A process to be started in a root file system, in the terms of Docker's options. A container's is written down, so
 /// that its supervisor can start it again: new fields get `#[serde(default)]`.
@@ -36,10 +52,13 @@ pub struct ProcessRequest {
     pub user: User,
     /// The host name; empty for [`DEFAULT_HOSTNAME`].
     pub hostname: String,
-    /// Further lines of `/etc/hosts`: name, address.
+    /// Further lines of `/etc/hosts`: name, address or [`HOST_GATEWAY`].
     pub add_hosts: Vec<(String, String)>,
     /// The network; [`NetworkMode::Default`] is the host's.
     pub network: NetworkMode,
+    /// The network namespace to join, whatever `network` says. It is there for one start only.
+    #[serde(skip)]
+    pub joined: Option<JoinedNetwork>,
     /// The content of `/etc/resolv.conf`; nothing is mounted there without.
     pub resolv_conf: Option<Vec<u8>>,
     /// Resource limits.
@@ -77,6 +96,7 @@ impl ProcessRequest {
             hostname: String::new(),
             add_hosts: Vec::new(),
             network: NetworkMode::Default,
+            joined: None,
             resolv_conf: None,
             ulimits: Vec::new(),
             shm_size: 0,
@@ -102,8 +122,8 @@ pub enum SpecError {
     /// No capability has this name.
     #[error("unknown capability `{0}`")]
     Capability(String),
-    /// A network of its own that reaches outward.
-    #[error("a private network with a way out is not available here: use host or none")]
+    /// A private network was asked for and none was made.
+    #[error("a private network has to be made before the process")]
     PrivateNetwork,
     /// A builder of the `Spec` refused a value.
     #[error("build the process specification")]
@@ -133,10 +153,10 @@ fn names(bits: u64) -> BTreeSet<String> {
 /// If the request names something that does not exist.
 pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Profile), SpecError> {
     let hostname = if request.hostname.is_empty() { DEFAULT_HOSTNAME } else { &request.hostname };
-    let own_network = match request.network {
-        NetworkMode::Default | NetworkMode::Host => false,
-        NetworkMode::None => true,
-        NetworkMode::Private => return Err(SpecError::PrivateNetwork),
+    let own_network = match (request.network, &request.joined) {
+        (_, Some(_)) | (NetworkMode::None, None) => true,
+        (NetworkMode::Default | NetworkMode::Host, None) => false,
+        (NetworkMode::Private, None) => return Err(SpecError::PrivateNetwork),
     };
     let mut spec = default_spec(&Surroundings {
         args: request.args.clone(),
@@ -149,12 +169,15 @@ pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Prof
         insecure: request.insecure,
     })?;
     adapt(&mut spec, request)?;
+    if let Some(joined) = &request.joined {
+        join(&mut spec, joined);
+    }
     let file = |target: &str, data: Vec<u8>| Graft {
         target: target.to_owned(),
         source: GraftSource::Content(Content { data, uid: 0, gid: 0, mode: 0o644 }),
         read_only: true,
     };
-    let mut grafts = vec![file("/etc/hosts", hosts(hostname, &request.add_hosts))];
+    let mut grafts = vec![file("/etc/hosts", hosts(hostname, request))];
     grafts.extend(request.resolv_conf.clone().map(|text| file("/etc/resolv.conf", text)));
     let profile = if request.insecure { Profile::Unconfined } else { Profile::Default };
     Ok((spec, grafts, profile))
@@ -245,11 +268,34 @@ fn rlimit(limit: &Ulimit) -> Result<PosixRlimit, SpecError> {
     Ok(PosixRlimitBuilder::default().typ(kind).soft(bits(limit.soft)).hard(bits(limit.hard)).build()?)
 }
 
-/// BuildKit's `/etc/hosts`.
-fn hosts(hostname: &str, more: &[(String, String)]) -> Vec<u8> {
-    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (name, address) in more {
-        text.push_str(&format!("{address}\t{name}\n"));
+/// Has the network namespace joined instead of made.
+fn join(spec: &mut Spec, joined: &JoinedNetwork) {
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::Network {
+            namespace.set_path(Some(joined.path.clone()));
+        }
+    }
+}
+
+/// BuildKit's `/etc/hosts`; in a network of its own the host's name is the container's address there, as Docker has it.
+fn hosts(hostname: &str, request: &ProcessRequest) -> Vec<u8> {
+    let (addresses, host) = match &request.joined {
+        Some(joined) => (joined.addresses.as_slice(), joined.host),
+        None => (&[][..], Some(Ipv4Addr::LOCALHOST.into())),
+    };
+    let own = if addresses.is_empty() { format!(" {hostname}") } else { String::new() };
+    let mut text = format!("127.0.0.1\tlocalhost{own}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for address in addresses {
+        text.push_str(&format!("{address}\t{hostname}\n"));
+    }
+    for (name, address) in &request.add_hosts {
+        match (address.as_str(), host) {
+            (HOST_GATEWAY, Some(host)) => text.push_str(&format!("{host}\t{name}\n")),
+            // Nothing leads to the host from there.
+            (HOST_GATEWAY, None) => {}
+            _ => text.push_str(&format!("{address}\t{name}\n")),
+        }
     }
     text.into_bytes()
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::NetworkArgs;
+
 /// `kiln run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -37,15 +39,8 @@ pub(crate) struct RunArgs {
     /// Program to run instead of the image's
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,
-    /// Network: host, none, private
-    #[arg(
-        long,
-        visible_alias = "net",
-        value_name = "MODE",
-        default_value = "default",
-        hide_default_value = true
-    )]
-    pub(crate) network: String,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Host name
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,

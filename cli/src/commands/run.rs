@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::args::RunArgs;
+use crate::container::network::ContainerNetwork;
 use crate::container::process;
 use crate::local;
 use crate::progress::{ProgressMode, Reporter};
@@ -33,10 +34,13 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     let view = services.store.layers().view(&image.snapshot)?;
     let mut request = process::request(args, &image, &services.environment)?;
     request.user = user(args, &image, &view)?;
+    let wanted = ContainerNetwork::new(&args.network, &image)?;
 
     let draft = services.store.layers().draft()?;
     draft.take_root_from(&image.snapshot)?;
     kiln_executor::make_directory(&draft, &view, &request.cwd, &request.user)?;
+    // Before the sandbox, and gone after it.
+    let network = wanted.start(services, &mut request)?;
     let (spec, mut grafts, profile) =
         specification(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
     grafts.extend(binds(args)?);
@@ -54,8 +58,8 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
         Err(error) => return Ok(not_started(&error)),
     };
     let code = runtime.block_on(attend(running, args))?;
-    // The writable layer goes with the container.
-    drop(draft);
+    // The network and the writable layer go with the container.
+    drop((network, draft));
     Ok(code)
 }
 

@@ -10,7 +10,7 @@ use kiln_executor::spec::ProcessRequest;
 use crate::args::RunArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::request::{UsageError, limits, network, pairs};
+use crate::request::{UsageError, limits, pairs};
 
 /// The process that flags and image ask for together.
 ///
@@ -57,8 +57,6 @@ pub(crate) fn request(
     };
     request.hostname = args.hostname.clone().unwrap_or_else(|| "kiln".to_owned());
     request.add_hosts = args.add_hosts.iter().map(|text| limits::host(text)).collect::<Result<_, _>>()?;
-    request.network = network(&args.network)?;
-    request.resolv_conf = std::fs::read("/etc/resolv.conf").ok();
     request.ulimits = args.ulimits.iter().map(|text| limits::ulimit(text)).collect::<Result<_, _>>()?;
     request.shm_size = args.shm_size.as_deref().map_or(Ok(0), |text| limits::bytes("shm-size", text))?;
     request.terminal = args.tty;

@@ -1,6 +1,7 @@
 //! Sizes, resource limits and hosts, in Docker's forms.
 
 use kiln_core::Ulimit;
+use kiln_executor::spec::HOST_GATEWAY;
 
 use crate::request::UsageError;
 
@@ -72,8 +73,8 @@ pub(crate) fn host(text: &str) -> Result<(String, String), UsageError> {
         return Err(wrong("no name"));
     }
     let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    let address = if address == "host-gateway" { "127.0.0.1" } else { address };
-    if address.parse::<std::net::IpAddr>().is_err() {
+    // What the host's address is, depends on the network.
+    if address != HOST_GATEWAY && address.parse::<std::net::IpAddr>().is_err() {
         return Err(wrong("not an address"));
     }
     Ok((name.to_owned(), address.to_owned()))

@@ -15,6 +15,7 @@ use kiln_core::{
 
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
+use crate::network::{NetworkError, NetworkRequest, PrivateNetwork};
 use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_user};
 use crate::sandbox::{self, Bundle, Exit, Handle, Io, Stream, Tree, Writable};
 use crate::spec::{ProcessRequest, specification};
@@ -91,7 +92,16 @@ pub(crate) fn run(
     make_directory(&draft, &view, &exec.cwd, &user)?;
     // Holds locks and scratch directories until the process has ended.
     let mounted = mounts::mounts(inner, exec, inputs)?;
-    let request = request(inner, exec, user, &mounted);
+    let mut request = request(inner, exec, user, &mounted);
+    // Ends with the step.
+    let network = match request.network {
+        NetworkMode::Private => Some(private_network(inner)?),
+        NetworkMode::Default | NetworkMode::Host | NetworkMode::None => None,
+    };
+    if let Some(network) = &network {
+        request.resolv_conf = Some(network.resolv_conf().to_vec());
+        request.joined = Some(network.joined());
+    }
     let (spec, mut grafts, profile) = specification(&request)?;
     grafts.extend(mounted.grafts.iter().cloned());
     let upper = Writable { upper: draft.tree().to_path_buf(), work: draft.work().to_path_buf() };
@@ -100,7 +110,7 @@ pub(crate) fn run(
     let root = Tree::Overlay { lowers, upper: Some(upper) };
     let bundle = Bundle { spec, root, grafts, profile };
     let exit = start(inner, step, &bundle, &command, cancel)?;
-    drop(mounted);
+    drop((mounted, network));
     if cancel.is_cancelled() {
         return Err(ExecutorError::GivenUp);
     }
@@ -129,6 +139,11 @@ fn start(
     let exit = output::forward(&*inner.services.progress, step, stdout, stderr, || running.wait());
     cancel.finished();
     exit.map_err(failed)
+}
+
+fn private_network(inner: &Inner) -> Result<PrivateNetwork, NetworkError> {
+    let networks = inner.services.networks.as_ref().ok_or(NetworkError::Unavailable)?;
+    networks.start(&NetworkRequest::default())
 }
 
 /// The lowest layer of every root: what is mounted over is there already, so that no step has to make it in its own layer.

@@ -6,6 +6,7 @@
 //! | launcher | kiln, on the report socket | `Started` | a pidfd |
 //! | sandbox | kiln, on the report socket | `Terminal` | the terminal's master |
 //! | sandbox | kiln, on the report socket | `Stubs`, `Failed` | |
+//! | network | kiln, on the report socket | `Network` | the namespace |
 //! | launcher | kiln, on the report socket | `Ended`, always last | |
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
@@ -19,6 +20,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkError;
+use crate::network::outside::{Furnished, Order};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::setup::Failure;
 use crate::sandbox::stub::Stub;
@@ -31,8 +34,11 @@ const LONG: usize = 64 << 10;
 
 /// What kiln asks of the launcher.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Request {
-    pub(crate) plan: Plan,
+pub(crate) enum Request {
+    /// To start a sandbox.
+    Sandbox(Box<Plan>),
+    /// To make a network and hold it.
+    Network(Order),
 }
 
 /// What kiln is told of a sandbox.
@@ -42,6 +48,7 @@ pub(crate) enum Report {
     Terminal,
     Stubs(Vec<Stub>),
     Failed(Failure),
+    Network(Result<Furnished, NetworkError>),
     Ended { code: i32, signal: bool, out_of_memory: bool },
 }
 
@@ -93,7 +100,8 @@ pub(crate) fn receive_report(socket: impl AsFd) -> io::Result<Option<(Report, Op
     Ok(Some((serde_json::from_slice(&buffer)?, fds.pop())))
 }
 
-fn send(socket: impl AsFd, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends one packet.
+pub(crate) fn send(socket: impl AsFd, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
@@ -104,7 +112,8 @@ fn send(socket: impl AsFd, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Resul
     Ok(())
 }
 
-fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Option<Vec<OwnedFd>>> {
+/// Receives one packet; `None` when the other end is gone.
+pub(crate) fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Option<Vec<OwnedFd>>> {
     buffer.resize(LONG + 1, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);

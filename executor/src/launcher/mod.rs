@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
+use crate::network::outside::Order;
 use crate::sandbox::plan::{Given, Plan, Stdio};
 use crate::sandbox::setup::Marks;
 use crate::sandbox::{Bundle, Io, Running, Sandbox, SandboxError, Stream, translate};
@@ -55,10 +56,18 @@ impl Launcher {
         }
     }
 
+    /// Has a network made; what becomes of it is told on the socket, and letting go of that ends it.
+    pub(crate) fn hold_network(&self, order: Order) -> io::Result<OwnedFd> {
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = self.link.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        send_request(&*socket, &Request::Network(order), &[far.as_fd()])?;
+        Ok(near)
+    }
+
     fn send(&self, plan: Plan, report: &OwnedFd, streams: &[OwnedFd]) -> Result<(), SandboxError> {
         let fds: Vec<_> = std::iter::once(report.as_fd()).chain(streams.iter().map(AsFd::as_fd)).collect();
         let socket = self.link.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        send_request(&*socket, &Request { plan }, &fds).map_err(|cause| match cause.kind() {
+        send_request(&*socket, &Request::Sandbox(Box::new(plan)), &fds).map_err(|cause| match cause.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => SandboxError::LauncherGone,
             _ => SandboxError::Setup { operation: "ask the launcher".into(), cause },
         })

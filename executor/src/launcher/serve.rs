@@ -8,6 +8,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::thread::UnshareFlags;
 
 use super::message::{Report, Request, receive_request, send_report};
+use crate::network;
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::plan::Network;
 use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
@@ -98,7 +99,15 @@ fn clone_sandbox(
     alone: &SingleThreaded,
     prepared: &Prepared,
 ) -> Setup<(OwnedFd, Option<Group>)> {
-    let plan = &request.plan;
+    let plan = match request {
+        Request::Sandbox(plan) => plan,
+        Request::Network(order) => {
+            return match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
+                Forked::Child => network::outside::hold(order, report, alone),
+                Forked::Parent(process) => Ok((process, None)),
+            };
+        }
+    };
     let group = match &plan.limits {
         Some(limits) => Some(Group::make(limits).map_err(|(operation, error)| Failure {
             operation,

@@ -101,6 +101,8 @@ impl Running {
             Some((Report::Started, process)) => self.process = process.map(Arc::new),
             Some((Report::Terminal, terminal)) => self.terminal = terminal,
             Some((Report::Stubs(stubs), _)) => self.stubs = stubs,
+            // Said of networks alone.
+            Some((Report::Network(_), _)) => {}
             Some((Report::Failed(failure), _)) => self.failure = Some(failure),
             Some((Report::Ended { code, signal, out_of_memory }, _)) => {
                 let status = if signal { Status::Signal(code) } else { Status::Code(code) };

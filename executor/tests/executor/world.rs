@@ -66,6 +66,7 @@ impl World {
             secrets: BTreeMap::from([("token".to_owned(), SecretValue(b"hidden".to_vec()))]),
             ssh: BTreeMap::new(),
             network: NetworkMode::Host,
+            networks: None,
             cache_namespace: String::new(),
             git: Default::default(),
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),

@@ -243,8 +243,12 @@ fn run(node: &Instruction, problems: &mut Vec<Diagnostic>) -> Result<Command, Di
     }))
 }
 
-const NETWORKS: &[(&str, NetworkMode)] =
-    &[("default", NetworkMode::Default), ("none", NetworkMode::None), ("host", NetworkMode::Host)];
+const NETWORKS: &[(&str, NetworkMode)] = &[
+    ("default", NetworkMode::Default),
+    ("none", NetworkMode::None),
+    ("host", NetworkMode::Host),
+    ("private", NetworkMode::Private),
+];
 const SECURITIES: &[(&str, SecurityMode)] =
     &[("sandbox", SecurityMode::Sandbox), ("insecure", SecurityMode::Insecure)];
 

@@ -1,0 +1,375 @@
+//! Networks of steps and containers.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use kiln_tests::{Outcome, TestEnv, skipped};
+
+/// Waits until `done` gives something; the kernel tells nobody when it has cleaned up.
+#[track_caller]
+fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn run(env: &TestEnv, words: &[&str]) -> Outcome {
+    env.kiln(["run", "--rm"].iter().chain(words)).run()
+}
+
+/// A port of loopback that is free at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A container that runs until it is dropped.
+struct Container {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Container {
+    fn start(env: &TestEnv, words: &[&str]) -> Self {
+        let mut child = env.kiln(["run", "--rm"].iter().chain(words)).start();
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, output }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("read");
+        line.trim().to_owned()
+    }
+
+    fn kill(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The page that a web server at `address` shows, if there is one.
+fn page(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+const WEB_SERVER: &str =
+    "mkdir /w && echo a page > /w/index.html && ip -4 -o addr show eth0 && exec httpd -f -p 8080 -h /w";
+
+#[test]
+fn a_published_port_answers_on_its_address_alone() {
+    for env in TestEnv::each() {
+        env.busybox();
+        let port = free_port();
+        let mapping = format!("127.0.0.1:{port}:8080");
+        let mut container = Container::start(&env, &["-p", &mapping, "busybox", "sh", "-c", WEB_SERVER]);
+        assert!(container.line().contains("eth0"), "it has a link");
+        let text = wait_for("the page", || page((Ipv4Addr::LOCALHOST, port).into()));
+        assert!(text.ends_with("a page\n"), "{text}");
+        let other: SocketAddr = (Ipv4Addr::new(127, 0, 0, 2), port).into();
+        assert!(TcpStream::connect_timeout(&other, Duration::from_secs(2)).is_err(), "{other} answers too");
+        let again = run(&env, &["-p", &mapping, "busybox", "true"]).failure(125);
+        assert_eq!(again.stderr, format!("error: port is in use: 127.0.0.1:{port}/tcp\n"));
+    }
+}
+
+#[test]
+fn a_port_without_an_address_answers_on_all_of_them() {
+    for env in TestEnv::each() {
+        env.busybox();
+        let port = free_port();
+        let mapping = format!("{port}:8080");
+        let _container = Container::start(&env, &["-p", &mapping, "busybox", "sh", "-c", WEB_SERVER]);
+        for host in ["127.0.0.1", "127.0.0.9", "::1"] {
+            let host: IpAddr = host.parse().expect("an address");
+            if host.is_ipv6() && TcpListener::bind((host, 0)).is_err() {
+                continue; // a machine without IPv6
+            }
+            wait_for(&format!("the page from {host}"), || page((host, port).into()));
+        }
+    }
+}
+
+/// Not a test: this program is what runs in the container of the next one.
+#[test]
+fn answers_datagrams_if_told_to() {
+    if std::env::var_os("KILN_TEST_ECHO").is_none() {
+        return;
+    }
+    let socket = UdpSocket::bind("0.0.0.0:5300").expect("bind");
+    println!("\nready");
+    let mut buffer = [0; 2000];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).expect("receive");
+        let answer = [b"echo ".as_slice(), &buffer[..length]].concat();
+        socket.send_to(&answer, from).expect("answer");
+    }
+}
+
+#[test]
+fn datagrams_reach_a_published_port_and_answers_come_back() {
+    for env in TestEnv::each() {
+        env.busybox();
+        let own = std::env::current_exe().expect("a running program has a path");
+        env.write("echo", std::fs::read(own).expect("read this program"));
+        std::fs::set_permissions(env.path("echo"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("chmod");
+        let volume = format!("{}:/echo:ro", env.path("echo").display());
+        let port = free_port();
+        let mapping = format!("127.0.0.1:{port}:5300/udp");
+        let words = ["-v", &volume, "-e", "KILN_TEST_ECHO=1", "-p", &mapping, "busybox", "/echo", "--exact"];
+        let words = [&words[..], &["answers_datagrams_if_told_to", "--nocapture"]].concat();
+        let mut container = Container::start(&env, &words);
+        while container.line() != "ready" {}
+        for _ in 0..2 {
+            let client = UdpSocket::bind("127.0.0.1:0").expect("bind");
+            client.set_read_timeout(Some(Duration::from_secs(10))).expect("set a time limit");
+            for word in ["one", "two"] {
+                client.send_to(word.as_bytes(), ("127.0.0.1", port)).expect("send");
+                let mut buffer = [0; 100];
+                let (length, from) = client.recv_from(&mut buffer).expect("an answer");
+                assert_eq!(std::str::from_utf8(&buffer[..length]), Ok(&*format!("echo {word}")));
+                assert_eq!(from.port(), port);
+            }
+        }
+    }
+}
+
+/// The address of this machine towards others.
+#[track_caller]
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+    let address = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr());
+    match address {
+        Ok(address) => Some(address.ip()),
+        Err(_) => {
+            skipped("this machine has no route to others");
+            None
+        }
+    }
+}
+
+/// Says hello to whoever comes.
+fn greeter(listener: TcpListener) -> u16 {
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let _ = client.and_then(|mut client| client.write_all(b"hello\n"));
+        }
+    });
+    port
+}
+
+#[test]
+fn a_private_step_reaches_other_machines_but_not_the_hosts_loopback() {
+    let Some(address) = own_address() else { return };
+    let public = greeter(TcpListener::bind("0.0.0.0:0").expect("listen"));
+    let local = greeter(TcpListener::bind("127.0.0.1:0").expect("listen"));
+    for env in TestEnv::each() {
+        env.busybox().file(
+            "Dockerfile",
+            format!(
+                "FROM busybox\n\
+                 RUN --network=private nc -w 5 {address} {public} </dev/null > /public\n\
+                 RUN --network=private for to in 127.0.0.1 $(ip route | sed -n 's/default via \\([0-9.]*\\) .*/\\1/p') {address}; do \
+                   ! nc -w 2 $to {local} </dev/null || exit 1; done\n"
+            ),
+        );
+        env.build(["--tag=reached"]).success();
+        assert_eq!(run(&env, &["busybox", "true"]).code, 0);
+        assert_eq!(run(&env, &["reached", "cat", "/public"]).success().stdout(), "hello\n");
+    }
+}
+
+#[test]
+fn the_flag_of_a_build_is_the_default_of_its_steps() {
+    for env in TestEnv::each() {
+        env.busybox().file(
+            "Dockerfile",
+            "FROM busybox\nRUN ls /sys/class/net > /default\nRUN --network=none ls /sys/class/net > /none\n",
+        );
+        env.build(["--tag=links", "--network=private"]).success();
+        let links = run(&env, &["links", "cat", "/default", "/none"]).success().stdout();
+        let links: Vec<&str> = links.split_whitespace().collect();
+        assert_eq!(links, ["eth0", "lo", "lo"], "a private step has eth0, one with none has loopback alone");
+    }
+}
+
+#[test]
+fn hosts_and_name_servers_are_those_asked_for() {
+    for env in TestEnv::each() {
+        env.busybox();
+        let flags = ["--network=private", "--hostname=box", "--dns=192.0.2.53", "--dns-search=example.org"];
+        let more = ["--add-host=db:192.0.2.7", "--add-host=outside:host-gateway", "busybox", "sh", "-c"];
+        let script = "cat /etc/resolv.conf; grep -v localhost /etc/hosts; ip -4 -o addr show eth0";
+        let text = run(&env, &[&flags[..], &more, &[script]].concat()).success().stdout();
+        assert!(text.starts_with("nameserver 192.0.2.53\nsearch example.org\n"), "{text}");
+        let line = |name: &str| {
+            let end = format!("\t{name}");
+            let found = text.lines().find_map(|line| line.strip_suffix(&*end));
+            found.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+        };
+        assert_eq!(line("db"), "192.0.2.7");
+        assert!(text.contains(&format!("inet {}/", line("box"))), "{text}");
+        assert!(line("outside").parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()), "{text}");
+    }
+}
+
+#[test]
+fn a_name_server_on_the_hosts_loopback_is_asked_for_the_container() {
+    let env = TestEnv::new();
+    if env.is_rootless() {
+        return skipped("only root can listen on port 53");
+    }
+    env.busybox();
+    let server = Ipv4Addr::new(127, 41, (std::process::id() >> 8) as u8, std::process::id() as u8);
+    let socket = UdpSocket::bind((server, 53)).expect("listen on port 53");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            // The question, one answer: its name, A, IN, 60 s, 203.0.113.7; none for other kinds.
+            let end = 12 + buffer[12..length].iter().position(|&b| b == 0).unwrap_or(0) + 5;
+            let is_a = buffer[end - 4..end] == [0, 1, 0, 1];
+            let mut answer =
+                [&buffer[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0], &buffer[12..end]].concat();
+            if is_a {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7]);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    env.write("resolv.conf", format!("nameserver {server}\n"));
+    let script =
+        format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", env.path("resolv.conf").display());
+    let words = ["run", "--rm", "--network=private", "busybox", "nslookup", "somewhere.example"];
+    let outcome = env.kiln(words).through(["unshare", "--mount", "sh", "-c", &script, "sh"]).run().success();
+    assert!(outcome.stdout().contains("203.0.113.7"), "{outcome}");
+}
+
+/// All processes below `root`, with the time of their start: numbers are used again.
+fn descendants(root: u32) -> BTreeSet<(u32, String)> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("list /proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // The name, in parentheses, may contain anything.
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("a field").split_whitespace().collect();
+        if fields[0] != "Z" {
+            parents.push((pid, fields[1].parse::<u32>().expect("a number"), fields[19].to_owned()));
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut roots = vec![root];
+    while let Some(root) = roots.pop() {
+        for (pid, parent, start) in &parents {
+            if *parent == root && found.insert((*pid, start.clone())) {
+                roots.push(*pid);
+            }
+        }
+    }
+    found
+}
+
+fn alive(process: &(u32, String)) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0)).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.get(19).is_some_and(|start| *start == process.1) && fields[0] != "Z"
+}
+
+/// The host's end of the link to a container, by the container's address.
+fn link_to(line: &str) -> Option<String> {
+    let address = line.split_whitespace().skip_while(|word| *word != "inet").nth(1)?;
+    let address: Ipv4Addr = address.split('/').next()?.parse().ok()?;
+    let number = (u32::from(address) - u32::from(Ipv4Addr::new(10, 90, 0, 0))) / 4;
+    Some(format!("/sys/class/net/kiln{number}"))
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    for env in TestEnv::each() {
+        env.busybox();
+        for kill in [false, true] {
+            let port = free_port();
+            let mapping = format!("127.0.0.1:{port}:8080");
+            let mut container = Container::start(&env, &["-p", &mapping, "busybox", "sh", "-c", WEB_SERVER]);
+            let line = container.line();
+            let link = if env.is_rootless() { None } else { link_to(&line) };
+            assert!(
+                env.is_rootless() || link.as_ref().is_some_and(|link| std::fs::exists(link).unwrap_or(false))
+            );
+            let processes = descendants(container.child.id());
+            assert!(processes.len() >= 3, "kiln, launcher, network: {processes:?}");
+            if kill {
+                // Of an ordinary user, runuser is in front of kiln: all are killed that can be.
+                for (pid, _) in &processes {
+                    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                    if comm.trim() == "kiln" {
+                        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process");
+                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    }
+                }
+                container.kill();
+            } else {
+                let pid = rustix::process::Pid::from_child(&container.child);
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("kill");
+                container.child.wait().expect("wait");
+            }
+            wait_for("processes of the network outlive kiln", || {
+                (!processes.iter().any(alive)).then_some(())
+            });
+            TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+            if let Some(link) = link {
+                wait_for("the link outlives kiln", || {
+                    (!std::fs::exists(&link).unwrap_or(true)).then_some(())
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some(env) = TestEnv::rootless() else { return };
+    env.busybox().file("Dockerfile", "FROM busybox\nRUN --network=private true\n");
+    let nowhere = ["env", "PATH=/nonexistent"];
+    let words = ["run", "--rm", "--network=private", "busybox", "true"];
+    env.kiln(words).through(nowhere).run().failure(125).says(["pasta", "package passt"]);
+    env.build_command([]).through(nowhere).run().failure(1).says(["package passt"]);
+}
+
+#[test]
+fn what_cannot_be_published_is_one_clear_line() {
+    let env = TestEnv::new();
+    env.busybox();
+    for (words, problem) in [
+        (&["-p", "x"][..], "invalid --publish `x`"),
+        (&["-p", "203.0.113.77:0:80"], "no interface of this host has the address"),
+        (&["--dns", "x", "--network=private"], "invalid --dns `x`"),
+        (&["--network", "no/name"], "invalid --network `no/name`"),
+        (&["--network", "container:x", "-p", "80"], "--publish does not go with"),
+    ] {
+        let outcome = run(&env, &[words, &["busybox", "true"]].concat()).failure(125).says([problem]);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    }
+}
