@@ -12,18 +12,22 @@ use rusqlite::Transaction;
 use crate::content::Blobs;
 use crate::gc;
 use crate::index::{Index, IndexError};
-use crate::layer::Layers;
+use crate::layer::{Layers, OwnerRecord};
 use crate::lock::{self, FileLock, LockMode};
 use crate::session::{self, Held, ScratchDir, Session};
 use crate::trash::Trash;
 
-/// Who reads the layers' trees: an overlayfs that keeps its own attributes in one place or the other, or nobody but kiln.
+/// Who reads the layers' trees: an overlayfs that keeps its own attributes in one place or the other, or nobody but kiln;
+/// and where the owners are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverlayXattrs {
     /// `trusted.overlay.*`, for who may mount as root of the machine.
     Trusted,
     /// `user.overlay.*`, for who mounts in a user namespace.
     User,
+    /// As `User`, and owners are recorded in attributes (see `layer/owner.rs`), for who can map one id alone. Its trees are
+    /// in a directory of their own: elsewhere all their files would be root's.
+    Recorded,
     /// None: nothing is stacked here. Trees hold no whiteouts, which the kernel refuses to make on an overlayfs; the manifests
     /// alone have them, and steps work in copies ([`WorkTree`](crate::WorkTree)).
     Plain,
@@ -193,6 +197,21 @@ impl Store {
         Ok(self.shared.index.set_mount(key, about)?)
     }
 
+    /// Gives something that a step will be shown this owner, in the way of this store.
+    ///
+    /// # Errors
+    /// It cannot be changed.
+    pub fn own(&self, path: &Path, uid: u32, gid: u32) -> Result<(), StoreError> {
+        let own = || {
+            if self.xattrs() == OverlayXattrs::Recorded {
+                let file_type = rustix::fs::FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode);
+                return Ok(OwnerRecord::new(uid, gid).write(path, file_type, false)?);
+            }
+            std::os::unix::fs::chown(path, Some(uid), Some(gid))
+        };
+        own().map_err(StoreError::io("set the owner of", path))
+    }
+
     /// Whether something was written to the index since the last [`Store::sync`]. It looks at one file's size.
     pub fn has_unsynced(&self) -> bool {
         let log = self.shared.index.path().with_extension("sqlite-wal");
@@ -229,6 +248,7 @@ fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
         OverlayXattrs::Trusted => "kiln store 1 trusted",
         OverlayXattrs::User => "kiln store 1 user",
         OverlayXattrs::Plain => "kiln store 1 plain",
+        OverlayXattrs::Recorded => "kiln store 1 recorded owners",
     };
     let path = root.join("kind");
     match fs::read_to_string(&path) {
@@ -246,6 +266,10 @@ fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
     for directory in DIRECTORIES {
         let path = root.join(directory);
         fs::create_dir_all(&path).map_err(StoreError::io("make", path))?;
+    }
+    if xattrs == OverlayXattrs::Recorded {
+        let keeps = crate::layer::probe_owners(root);
+        keeps.map_err(StoreError::io("record an owner (an attribute `user.kiln.owner`) at", root))?;
     }
     // Last, and whole by its rename: a tree with a kind has all its directories. Not in `tmp`, where another process that
     // is here already would sweep it.

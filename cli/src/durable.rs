@@ -24,6 +24,7 @@ pub(crate) fn sync_soon(store: &Store) {
     }
     let xattrs = match store.xattrs() {
         OverlayXattrs::User => "user",
+        OverlayXattrs::Recorded => "recorded",
         OverlayXattrs::Trusted => "trusted",
         OverlayXattrs::Plain => "plain",
     };
@@ -42,6 +43,7 @@ pub(crate) fn sync(environment: &Environment) -> Result<(), CommandError> {
     let xattrs = match environment.get(XATTRS) {
         Some("user") => OverlayXattrs::User,
         Some("plain") => OverlayXattrs::Plain,
+        Some("recorded") => OverlayXattrs::Recorded,
         _ => OverlayXattrs::Trusted,
     };
     let root = environment.store_root(None);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use kiln_core::{ContentHash, LayerId};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor, openat, readlinkat, statat};
 
 use super::fsck::Damage;
-use crate::layer::{Entry, Kind, Links, Manifest, Rooted};
+use crate::layer::{Entry, Kind, Links, Manifest, OwnerRecord, RecordedDevice, Rooted};
 use crate::store::OverlayXattrs;
 
 /// What is wrong with the layer in `dir`, if anything is.
@@ -83,6 +83,16 @@ fn compare_entry(
     let is = |expected: bool, what: &str| if expected { Ok(()) } else { Err(Mismatch::Is(what.to_owned())) };
     let kind = FileType::from_raw_mode(stat.st_mode);
     let device = (major(stat.st_rdev), minor(stat.st_rdev));
+    if let Kind::Char(number) | Kind::Block(number) = entry.kind
+        && kind == FileType::RegularFile
+    {
+        // Where owners are recorded, a file stands for the device.
+        let block = matches!(entry.kind, Kind::Block(_));
+        let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+        let record = OwnerRecord::read(&path, kind, false)?.and_then(|record| record.device);
+        is(record == Some(RecordedDevice { block, number }), "it is another device")?;
+        return is(permissions(&stat) == entry.attributes.mode, "its mode differs");
+    }
     match &entry.kind {
         Kind::Dir => {
             is(kind == FileType::Directory, "it is no directory")?;

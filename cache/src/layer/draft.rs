@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_core::{LayerId, Snapshot};
-use rustix::fs::{CWD, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, renameat_with};
+use rustix::fs::{CWD, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, renameat_with};
 use rustix::io::Errno;
 
 use super::diff;
@@ -13,8 +13,10 @@ use super::encoding::Encoded;
 use super::error::LayerError;
 use super::layers::{Layer, Layers};
 use super::manifest::Manifest;
+use super::owner::OwnerRecord;
 use super::writer::TreeWriter;
 use crate::session::ScratchDir;
+use crate::store::OverlayXattrs;
 
 /// A tree of its own under `tmp/`. Dropped, it is deleted; only a commit makes a layer of it.
 ///
@@ -71,8 +73,13 @@ impl Draft {
         let view = self.layers.view(base)?;
         let root = &view.root().entry().attributes;
         let failed = |errno: Errno| LayerError::io("set owner, mode and time of", &self.tree)(errno.into());
-        let owner = (Some(Uid::from_raw(root.uid)), Some(Gid::from_raw(root.gid)));
-        rustix::fs::chown(&self.tree, owner.0, owner.1).map_err(failed)?;
+        if self.layers.xattrs() == OverlayXattrs::Recorded {
+            let record = OwnerRecord::new(root.uid, root.gid);
+            record.write(&self.tree, FileType::Directory, true).map_err(failed)?;
+        } else {
+            let owner = (Some(Uid::from_raw(root.uid)), Some(Gid::from_raw(root.gid)));
+            rustix::fs::chown(&self.tree, owner.0, owner.1).map_err(failed)?;
+        }
         rustix::fs::chmod(&self.tree, Mode::from_raw_mode(root.mode)).map_err(failed)?;
         let time = Timespec { tv_sec: root.mtime.seconds, tv_nsec: i64::from(root.mtime.nanoseconds) };
         let times = Timestamps { last_access: time, last_modification: time };

@@ -6,6 +6,7 @@
 //! | `layers`, `draft` | `layers/<id>/{tree,manifest}`, and a tree that will be there |
 //! | `view`, `flatten` | a snapshot's layers as one file system, from manifests alone; as one layer |
 //! | `rooted` | the only door to files inside a tree |
+//! | `owner` | owners that are recorded in attributes, where ids cannot be mapped |
 //! | `writer` | writes a tree and its manifest at once: COPY, ADD, image layers |
 //! | `diff` | the manifest of what a step wrote through an overlay mount, or in a whole tree |
 //! | `work` | a snapshot as a directory that steps write in place, where nothing can be stacked |
@@ -22,6 +23,7 @@ mod error;
 mod flatten;
 mod layers;
 mod manifest;
+mod owner;
 mod pack;
 mod rooted;
 #[cfg(test)]
@@ -40,6 +42,8 @@ pub use entry::{Attributes, Device, Entry, FileContent, Kind, Timestamp, Xattrs,
 pub use error::{LayerError, MemberError};
 pub use layers::{Layer, Layers};
 pub use manifest::{Manifest, ManifestError};
+pub(crate) use owner::probe as probe_owners;
+pub use owner::{OWNER_ATTRIBUTE, OwnerRecord, RecordedDevice, is_owner_attribute};
 pub use rooted::{Links, Rooted};
 pub use unpack::{Limits, Unpacked};
 pub use view::{Found, ResolveError, Resolved, View};

@@ -191,7 +191,7 @@ impl Mounted {
         let lowers: Vec<String> = lowers.iter().rev().map(|path| path.display().to_string()).collect();
         let mode = match store.layers.xattrs() {
             OverlayXattrs::Trusted => "redirect_dir=nofollow,index=off,metacopy=off,xino=off",
-            OverlayXattrs::User => "userxattr",
+            OverlayXattrs::User | OverlayXattrs::Recorded => "userxattr",
             OverlayXattrs::Plain => panic!("nothing is mounted of a plain store"),
         };
         let mut options = format!("lowerdir={},uuid=off,{mode}", lowers.join(":"));

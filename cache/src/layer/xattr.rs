@@ -7,6 +7,7 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 use rustix::io::Errno;
 
 use super::entry::Xattrs;
+use super::owner::{self, OwnerRecord};
 use crate::store::OverlayXattrs;
 
 impl OverlayXattrs {
@@ -14,7 +15,7 @@ impl OverlayXattrs {
     pub(crate) fn opaque(self) -> Option<&'static str> {
         match self {
             Self::Trusted => Some("trusted.overlay.opaque"),
-            Self::User => Some("user.overlay.opaque"),
+            Self::User | Self::Recorded => Some("user.overlay.opaque"),
             Self::Plain => None,
         }
     }
@@ -23,7 +24,7 @@ impl OverlayXattrs {
     fn other(self) -> Option<&'static [u8]> {
         match self {
             Self::Trusted => Some(USER),
-            Self::User => Some(TRUSTED),
+            Self::User | Self::Recorded => Some(TRUSTED),
             Self::Plain => None,
         }
     }
@@ -32,10 +33,11 @@ impl OverlayXattrs {
 const TRUSTED: &[u8] = b"trusted.overlay.";
 const USER: &[u8] = b"user.overlay.";
 
-/// Whether a layer may carry the attribute: file capabilities, and users' own but for overlayfs's namespace, which
-/// would come alive in a mount.
+/// Whether a layer may carry the attribute: file capabilities, and users' own but for overlayfs's namespace and kiln's,
+/// which would come alive in a mount.
 pub(crate) fn belongs(name: &[u8]) -> bool {
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(USER))
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(USER) && !name.starts_with(owner::OWN_PREFIX))
 }
 
 /// What a file or directory carries of a layer's attributes, and whether it is marked opaque.
@@ -43,6 +45,8 @@ pub(crate) fn belongs(name: &[u8]) -> bool {
 pub(crate) struct Read {
     pub(crate) xattrs: Xattrs,
     pub(crate) opaque: bool,
+    /// Where owners are recorded.
+    pub(crate) owner: Option<OwnerRecord>,
 }
 
 /// Reads the attributes of something that a step has written. A mark of the mode that is not mounted here would come
@@ -52,6 +56,8 @@ pub(crate) fn read(file: impl AsFd, mode: OverlayXattrs) -> io::Result<Read> {
     for name in names(&file)?.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         if mode.opaque().is_some_and(|opaque| name == opaque.as_bytes()) {
             read.opaque = value(&file, name)? == b"y";
+        } else if mode == OverlayXattrs::Recorded && name == owner::OWNER_ATTRIBUTE.as_bytes() {
+            read.owner = OwnerRecord::parse(&value(&file, name)?);
         } else if mode.other().is_some_and(|other| name.starts_with(other)) {
             fremovexattr(&file, name)?;
         } else if belongs(name) {

@@ -22,6 +22,7 @@ use rustix::fs::{AtFlags, futimens, unlinkat};
 use super::entry::{self, Entry, Kind};
 use super::error::LayerError;
 use super::manifest::Manifest;
+use super::owner::RecordedDevice;
 use super::rooted::{Links, Rooted};
 use super::view::View;
 use super::writer::{copy, make_whiteout, times};
@@ -76,16 +77,28 @@ fn hash(root: &Rooted, mode: OverlayXattrs, scanned: &mut [Scanned<'_>]) -> Resu
         let path = &scanned.entry.path;
         let read = || {
             let file = root.file(path, Links::Refused)?;
-            Ok((xattr::read(&file, mode)?.xattrs, copy::hash(&file)?))
+            Ok((xattr::read(&file, mode)?, copy::hash(&file)?))
         };
-        let (xattrs, content) = read().map_err(LayerError::io("read the step's file", path))?;
-        scanned.entry.attributes.xattrs = xattrs;
-        scanned.entry.kind = Kind::File(content);
+        let (read, content) = read().map_err(LayerError::io("read the step's file", path))?;
+        let entry = &mut scanned.entry;
+        entry.kind = Kind::File(content);
+        if mode == OverlayXattrs::Recorded {
+            let record = read.owner.unwrap_or_default();
+            scan::own(&mut entry.attributes, record);
+            match record.device {
+                Some(RecordedDevice { block: true, number }) => entry.kind = Kind::Block(number),
+                Some(RecordedDevice { block: false, number }) => entry.kind = Kind::Char(number),
+                None => {}
+            }
+        }
+        // No device has attributes in a layer.
+        entry.attributes.xattrs =
+            if matches!(entry.kind, Kind::File(_)) { read.xattrs } else { Default::default() };
         Ok::<(), LayerError>(())
     })?;
     for (index, first) in further {
         scanned[index].entry.kind = scanned[first].entry.kind.clone();
-        scanned[index].entry.attributes.xattrs = scanned[first].entry.attributes.xattrs.clone();
+        scanned[index].entry.attributes = scanned[first].entry.attributes.clone();
     }
     Ok(())
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd as _;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat, major, minor, readlinkat, stat
 
 use super::super::entry::{self, Attributes, Device, Entry, FileContent, Kind, Timestamp};
 use super::super::error::LayerError;
+use super::super::owner::OwnerRecord;
 use super::super::rooted::{Links, Rooted};
 use super::super::view::{Directory, Found, View};
 use super::super::work::{Identities, Identity};
@@ -80,6 +80,9 @@ impl<'a> Scan<'a> {
 
         let mut attributes = attributes(stat);
         attributes.xattrs = read.xattrs;
+        if self.mode == OverlayXattrs::Recorded {
+            own(&mut attributes, read.owner.unwrap_or_default());
+        }
         let itself = Scanned {
             entry: Entry { path: path.to_owned(), kind: Kind::Dir, attributes },
             inode: None,
@@ -157,7 +160,16 @@ impl<'a> Scan<'a> {
             _ => Kind::Fifo,
         };
         let whiteout = kind == Kind::Whiteout;
-        let attributes = if whiteout { Attributes::default() } else { attributes(&stat) };
+        let mut attributes = if whiteout { Attributes::default() } else { attributes(&stat) };
+        // A file's is read with its content.
+        if self.mode == OverlayXattrs::Recorded && !whiteout {
+            let path = format!("/proc/self/fd/{}", open.as_raw_fd());
+            let record = match file_type {
+                FileType::RegularFile => None,
+                _ => OwnerRecord::read(&Path::new(&path).join(name), file_type, false).map_err(failed)?,
+            };
+            own(&mut attributes, record.unwrap_or_default());
+        }
         Ok(vec![Scanned {
             entry: Entry { path, kind, attributes },
             inode: (stat.st_nlink > 1 && !whiteout).then_some(stat.st_ino),
@@ -210,6 +222,11 @@ fn names(directory: BorrowedFd<'_>) -> Result<Vec<OsString>, rustix::io::Errno> 
         }
     }
     Ok(names)
+}
+
+/// Where owners are recorded, all is root's that has no record.
+pub(super) fn own(attributes: &mut Attributes, record: OwnerRecord) {
+    (attributes.uid, attributes.gid) = (record.uid, record.gid);
 }
 
 fn attributes(stat: &Stat) -> Attributes {

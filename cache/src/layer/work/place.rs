@@ -147,7 +147,7 @@ pub(super) fn make_directory(tree: &Path, path: &Path, attributes: &Attributes) 
         };
         let child = openat(&parent, name, flags, Mode::empty()).map_err(failed(&current))?;
         if made {
-            apply(&child, attributes, Some(attributes.mtime))
+            apply(&child, attributes, Some(attributes.mtime), OverlayXattrs::Plain)
                 .map_err(LayerError::io("set the attributes of", &current))?;
             let time = Timestamp { seconds: before.st_mtime, nanoseconds: before.st_mtime_nsec as u32 };
             futimens(&parent, &times(time)).map_err(failed(&current))?;

@@ -1,6 +1,7 @@
 //! Writes a tree and its manifest at once.
 
 pub(crate) mod copy;
+mod owned;
 #[cfg(test)]
 mod tests;
 
@@ -14,20 +15,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rayon::prelude::*;
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, chownat, fchmod, fchown, futimens, linkat,
-    makedev, mkdirat, mknodat, symlinkat, unlinkat, utimensat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, futimens, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::entry::{self, Attributes, Device, Entry, FileContent, Kind, Timestamp};
+use super::entry::{self, Attributes, Device, Entry, FileContent, Kind};
 use super::error::LayerError;
 use super::layers::Layer;
 use super::manifest::Manifest;
+use super::owner::RecordedDevice;
 use super::rooted::{Links, Rooted};
 use super::view::View;
-use super::xattr;
 use crate::store::OverlayXattrs;
+
+pub(crate) use owned::{apply, times};
 
 /// Writes into a draft's tree and records what it writes. Files may be written by several threads at once.
 ///
@@ -45,8 +45,8 @@ pub struct TreeWriter {
     next_inode: AtomicU64,
     /// Whether the file system has said that it cannot share extents.
     no_reflink: AtomicBool,
-    /// Whether whiteouts are made in the tree, or only recorded.
-    whiteouts: bool,
+    /// Whether whiteouts are made in the tree, and where owners go.
+    form: OverlayXattrs,
 }
 
 /// What is recorded of a name. Names of one file have one number.
@@ -71,14 +71,14 @@ pub enum Node {
 const OPEN_DIRECTORIES: usize = 64;
 
 impl TreeWriter {
-    pub(crate) fn new(tree: &Path, xattrs: OverlayXattrs) -> Result<Self, LayerError> {
+    pub(crate) fn new(tree: &Path, form: OverlayXattrs) -> Result<Self, LayerError> {
         Ok(Self {
             root: Rooted::open(tree).map_err(LayerError::io("open the tree", tree))?,
             written: Mutex::default(),
             open: RwLock::default(),
             next_inode: AtomicU64::new(0),
             no_reflink: AtomicBool::new(false),
-            whiteouts: xattrs != OverlayXattrs::Plain,
+            form,
         })
     }
 
@@ -111,7 +111,8 @@ impl TreeWriter {
                 self.directory(path)?
             }
         };
-        apply(&directory, attributes, None).map_err(LayerError::io("set the attributes of", path))?;
+        apply(&directory, attributes, None, self.form)
+            .map_err(LayerError::io("set the attributes of", path))?;
         self.record(path, Kind::Dir, attributes, None);
         Ok(())
     }
@@ -184,7 +185,8 @@ impl TreeWriter {
     pub fn symlink(&self, path: &Path, target: &Path, attributes: &Attributes) -> Result<(), LayerError> {
         let (parent, name) = self.place(path, self.recorded(path).is_some())?;
         let attributes = Attributes { mode: 0o777, xattrs: Default::default(), ..attributes.clone() };
-        let made = symlinkat(target, &parent, name).and_then(|()| apply_at(&parent, name, &attributes));
+        let made = symlinkat(target, &parent, name)
+            .and_then(|()| owned::apply_at(&parent, name, FileType::Symlink, None, &attributes, self.form));
         made.map_err(|errno| LayerError::io("make the link", path)(errno.into()))?;
         self.record(path, Kind::Symlink { target: target.to_owned() }, &attributes, None);
         Ok(())
@@ -202,9 +204,17 @@ impl TreeWriter {
             Node::Fifo => (Kind::Fifo, FileType::Fifo, Device { major: 0, minor: 0 }),
         };
         let attributes = Attributes { xattrs: Default::default(), ..attributes.clone() };
-        let number = makedev(device.major, device.minor);
-        let made = mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), number)
-            .and_then(|()| apply_at(&parent, name, &attributes))
+        let stands_for = match (self.form, node) {
+            (OverlayXattrs::Recorded, Node::Char(number)) => Some(RecordedDevice { block: false, number }),
+            (OverlayXattrs::Recorded, Node::Block(number)) => Some(RecordedDevice { block: true, number }),
+            _ => None,
+        };
+        let (made_as, number) = match stands_for {
+            Some(_) => (FileType::RegularFile, 0),
+            None => (file_type, makedev(device.major, device.minor)),
+        };
+        let made = mknodat(&parent, name, made_as, Mode::from_raw_mode(0o600), number)
+            .and_then(|()| owned::apply_at(&parent, name, made_as, stands_for, &attributes, self.form))
             .and_then(|()| {
                 rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())
             });
@@ -219,7 +229,7 @@ impl TreeWriter {
     /// The parent was not written, or the file system refuses.
     pub fn whiteout(&self, path: &Path) -> Result<(), LayerError> {
         let (parent, name) = self.place(path, self.recorded(path).is_some())?;
-        if self.whiteouts {
+        if self.form != OverlayXattrs::Plain {
             make_whiteout(&parent, name).map_err(LayerError::io("make the whiteout", path))?;
         }
         self.record(path, Kind::Whiteout, &Attributes::default(), None);
@@ -261,7 +271,7 @@ impl TreeWriter {
             self.open.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
         for (path, kind) in gone {
-            if kind != Kind::Whiteout || self.whiteouts {
+            if kind != Kind::Whiteout || self.form != OverlayXattrs::Plain {
                 let (parent, name) = self.place(&path, false)?;
                 let flags = if kind == Kind::Dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
                 let removed = unlinkat(&parent, name, flags);
@@ -320,7 +330,7 @@ impl TreeWriter {
         attributes: &Attributes,
         content: FileContent,
     ) -> Result<FileContent, LayerError> {
-        apply(file, attributes, Some(attributes.mtime))
+        apply(file, attributes, Some(attributes.mtime), self.form)
             .map_err(LayerError::io("set the attributes of", path))?;
         self.record(path, Kind::File(content), attributes, None);
         Ok(content)
@@ -403,27 +413,4 @@ impl TreeWriter {
 /// A 0:0 device, which every user may make.
 pub(crate) fn make_whiteout(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     Ok(mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))?)
-}
-
-/// Owner first: it takes setuid bits and capabilities away. The time last, as everything else sets it.
-pub(crate) fn apply(file: impl AsFd, attributes: &Attributes, mtime: Option<Timestamp>) -> io::Result<()> {
-    fchown(&file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))?;
-    fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
-    xattr::write(&file, &attributes.xattrs)?;
-    if let Some(mtime) = mtime {
-        futimens(&file, &times(mtime))?;
-    }
-    Ok(())
-}
-
-/// Owner and time of what cannot be opened.
-fn apply_at(parent: impl AsFd, name: &OsStr, attributes: &Attributes) -> Result<(), Errno> {
-    let owner = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
-    chownat(&parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
-    utimensat(&parent, name, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW)
-}
-
-pub(crate) fn times(mtime: Timestamp) -> Timestamps {
-    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
-    Timestamps { last_access: time, last_modification: time }
 }
