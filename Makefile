@@ -65,6 +65,8 @@ setup-test: setup-demo
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	@id kiln-test >/dev/null 2>&1 || $(SUDO) useradd --create-home --shell /bin/bash kiln-test
 	@[ ! -c /dev/net/tun ] || $(SUDO) chmod 0666 /dev/net/tun # as udev has it: pasta opens it as an ordinary user
+	@id kiln-single >/dev/null 2>&1 || $(SUDO) useradd --create-home --shell /bin/bash \
+	  --key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 kiln-single
 	@grep -q '^kiln-test:' /etc/subuid || $(SUDO) usermod --add-subuids 1000000-1065535 kiln-test
 	@grep -q '^kiln-test:' /etc/subgid || $(SUDO) usermod --add-subgids 1000000-1065535 kiln-test
 

@@ -50,11 +50,14 @@ impl Services {
         let root = std::path::absolute(&root).unwrap_or(root);
         let isolation =
             enter(&IsolationRequest { wanted, login: environment.get("USER").map(str::to_owned) });
-        let in_namespace = match &isolation {
-            Ok(isolation) => isolation.user_xattrs,
-            Err(_) => environment.uid != 0,
+        let xattrs = match &isolation {
+            Ok(isolation) if isolation.rung == Rung::SingleId => OverlayXattrs::Recorded,
+            Ok(isolation) if isolation.user_xattrs => OverlayXattrs::User,
+            Err(_) if environment.uid != 0 => OverlayXattrs::User,
+            Ok(_) | Err(_) => OverlayXattrs::Trusted,
         };
-        let xattrs = if in_namespace { OverlayXattrs::User } else { OverlayXattrs::Trusted };
+        // Trees whose owners are recorded mean nothing to the other rungs, nor theirs here.
+        let root = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root };
         let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
         Ok(Self { environment, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
     }

@@ -14,6 +14,7 @@ mod file;
 pub mod isolation;
 pub mod launcher;
 pub mod network;
+mod owners;
 pub mod process;
 pub mod sandbox;
 pub mod source;

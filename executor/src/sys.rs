@@ -1,6 +1,8 @@
 //! The system calls that no safe wrapper has. All unsafe code of kiln is here.
 #![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
+pub(crate) mod notify;
+
 use std::ffi::{CStr, CString};
 use std::io;
 use std::marker::PhantomData;
@@ -60,9 +62,12 @@ pub(crate) fn exit(code: i32) -> ! {
 
 /// Closes every descriptor but 0, 1, 2 and `kept`. For a process that goes on to execute a program or to exit, and never
 /// returns to the frames that own the others.
-pub(crate) fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
-    let kept = kept.as_raw_fd().cast_unsigned();
-    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    kept.sort_unstable();
+    let starts = std::iter::once(3).chain(kept.iter().map(|fd| fd + 1));
+    let ends = kept.iter().map(|fd| fd.saturating_sub(1)).chain([u32::MAX]);
+    for (first, last) in starts.zip(ends) {
         // SAFETY: no memory is touched; the owners of the descriptors are not used again.
         if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
             return Err(io::Error::last_os_error());

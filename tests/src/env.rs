@@ -11,13 +11,21 @@ use tempfile::TempDir;
 
 use crate::{Image, Outcome, busybox_tar, debian_tar, is_root, kiln_binary, skipped};
 
-/// The unprivileged user that rootless tests run as; `make setup-test` creates it, with subordinate ids.
+/// The unprivileged users that tests run as, without and with subordinate ids; `make setup-test` creates them.
 const ROOTLESS_USER: &str = "kiln-test";
+const SINGLE_ID_USER: &str = "kiln-single";
+
+/// An ordinary user of this machine.
+struct User {
+    name: &'static str,
+    uid: u32,
+    gid: u32,
+}
 
 /// A directory with a build context in it, a store of its own, and the user who works with them.
 pub struct TestEnv {
     dir: TempDir,
-    rootless: Option<(u32, u32)>,
+    user: Option<User>,
 }
 
 impl TestEnv {
@@ -33,20 +41,27 @@ impl TestEnv {
         if !is_root() {
             return Some(Self::new());
         }
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let line = passwd.lines().find(|line| line.split(':').next() == Some(ROOTLESS_USER));
-        let ids = line.and_then(|line| {
-            let mut fields = line.split(':').skip(2);
-            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-        });
-        if ids.is_none() {
-            skipped(&format!("there is no user `{ROOTLESS_USER}`; `make setup-test` creates it"));
-        }
-        Some(Self::with_user(Some(ids?)))
+        Some(Self::with_user(Some(user(ROOTLESS_USER)?)))
     }
 
-    fn with_user(rootless: Option<(u32, u32)>) -> Self {
-        let env = Self { dir: tempfile::tempdir().expect("make a scratch directory"), rootless };
+    /// A world for an ordinary user without subordinate ids; if there is none, the test is skipped.
+    #[track_caller]
+    pub fn single_id() -> Option<Self> {
+        if !is_root() {
+            skipped("needs root, to become an ordinary user without subordinate ids");
+            return None;
+        }
+        let user = user(SINGLE_ID_USER)?;
+        let ranges = ["/etc/subuid", "/etc/subgid"].map(|file| fs::read_to_string(file).unwrap_or_default());
+        if ranges.iter().any(|text| text.lines().any(|line| line.split(':').next() == Some(user.name))) {
+            skipped(&format!("`{SINGLE_ID_USER}` has subordinate ids, and is to have none"));
+            return None;
+        }
+        Some(Self::with_user(Some(user)))
+    }
+
+    fn with_user(user: Option<User>) -> Self {
+        let env = Self { dir: tempfile::tempdir().expect("make a scratch directory"), user };
         fs::set_permissions(env.dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         env.own(env.dir.path());
         for dir in ["context", "home"] {
@@ -55,23 +70,24 @@ impl TestEnv {
         env
     }
 
-    /// A world for each kind of user that this machine has: root, and an ordinary one.
+    /// A world for each kind of user that this machine has: root, and ordinary ones with and without subordinate ids.
     pub fn each() -> Vec<Self> {
         let mut envs = vec![Self::new()];
         if is_root() {
             envs.extend(Self::rootless());
+            envs.extend(Self::single_id());
         }
         envs
     }
 
     /// Whether kiln works without privileges here.
     pub fn is_rootless(&self) -> bool {
-        self.rootless.is_some() || !is_root()
+        self.user.is_some() || !is_root()
     }
 
     fn own(&self, path: &Path) {
-        if let Some((uid, gid)) = self.rootless {
-            lchown(path, Some(uid), Some(gid)).expect("chown");
+        if let Some(User { uid, gid, .. }) = &self.user {
+            lchown(path, Some(*uid), Some(*gid)).expect("chown");
         }
     }
 
@@ -192,7 +208,7 @@ impl TestEnv {
 
     /// The path of a kiln binary that this world's user can execute.
     pub fn binary(&self) -> PathBuf {
-        if self.rootless.is_none() {
+        if self.user.is_none() {
             return kiln_binary().to_owned();
         }
         // The workspace may lie where only root looks.
@@ -202,6 +218,21 @@ impl TestEnv {
         }
         own
     }
+}
+
+/// The user of this name; if there is none, the test is skipped.
+#[track_caller]
+fn user(name: &'static str) -> Option<User> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name));
+    let user = line.and_then(|line| {
+        let mut fields = line.split(':').skip(2);
+        Some(User { name, uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    });
+    if user.is_none() {
+        skipped(&format!("there is no user `{name}`; `make setup-test` creates it"));
+    }
+    user
 }
 
 /// A kiln command that can be changed before it runs.
@@ -242,8 +273,8 @@ impl Invocation<'_> {
     /// The command, for a caller who starts it in a way of its own.
     pub fn command(self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
-        if self.env.rootless.is_some() {
-            words.extend(["runuser", "--user", ROOTLESS_USER, "--"].map(OsString::from));
+        if let Some(user) = &self.env.user {
+            words.extend(["runuser", "--user", user.name, "--"].map(OsString::from));
         }
         words.extend(self.before);
         words.push(self.env.binary().into());

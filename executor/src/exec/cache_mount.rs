@@ -78,7 +78,7 @@ pub(super) fn source(
         let half = scratch.path().join("data");
         make(&half)?;
         let failed = failed(&half);
-        std::os::unix::fs::chown(&half, Some(cache.access.uid), Some(cache.access.gid)).map_err(&failed)?;
+        store.own(&half, cache.access.uid, cache.access.gid)?;
         std::fs::set_permissions(&half, Permissions::from_mode(cache.access.mode)).map_err(&failed)?;
         // Another process may have been faster.
         if let Err(error) = std::fs::rename(&half, &data)

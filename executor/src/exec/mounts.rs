@@ -106,7 +106,8 @@ pub(super) fn mounts(inner: &Inner, exec: &Exec, inputs: &[Value]) -> Result<Mou
                         let scratch = inner.services.store.scratch_dir()?;
                         let socket = scratch.path().join("agent.sock");
                         let failed = cache_mount::failed(&socket);
-                        mounted.agents.push(Forward::start(agent, &socket, *access).map_err(failed)?);
+                        mounted.agents.push(Forward::start(agent, &socket, access.mode).map_err(failed)?);
+                        inner.services.store.own(&socket, access.uid, access.gid)?;
                         mounted.keep(scratch);
                         mounted.grafts.push(graft(GraftSource::Path(socket), false));
                     }

@@ -1,5 +1,4 @@
-//! A forwarded SSH agent: a socket of the step's own, with the owner and mode that the mount asks for, whose connections are
-//! carried on to the user's agent.
+//! A forwarded SSH agent: a socket of the step's own, whose connections are carried on to the user's agent.
 
 use std::io;
 use std::net::Shutdown;
@@ -10,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use kiln_core::Access;
-
 /// Carries connections as long as it lives.
 #[derive(Debug)]
 pub(super) struct Forward {
@@ -21,11 +18,10 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    /// Listens at `socket` for `agent`.
-    pub(super) fn start(agent: &Path, socket: &Path, access: Access) -> io::Result<Self> {
+    /// Listens at `socket`, which gets this mode, for `agent`.
+    pub(super) fn start(agent: &Path, socket: &Path, mode: u32) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
-        std::os::unix::fs::chown(socket, Some(access.uid), Some(access.gid))?;
-        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(access.mode))?;
+        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode))?;
         let stopped = Arc::new(AtomicBool::new(false));
         let (agent, stop) = (agent.to_path_buf(), stopped.clone());
         let thread = std::thread::Builder::new().name("ssh agent".to_owned()).spawn(move || {
@@ -84,9 +80,7 @@ mod tests {
             stream.write_all(b"pong").unwrap();
             question
         });
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let access = Access { uid, gid, mode: 0o640 };
-        let forward = Forward::start(&agent, &socket, access).unwrap();
+        let forward = Forward::start(&agent, &socket, 0o640).unwrap();
         assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o640);
         let mut client = UnixStream::connect(&socket).unwrap();
         client.write_all(b"ping").unwrap();

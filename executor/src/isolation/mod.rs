@@ -14,6 +14,7 @@ use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
 use rustix::thread::UnshareFlags;
 
 use crate::launcher::Launcher;
+use crate::owners;
 use crate::sandbox::setup::Marks;
 use crate::sys::{self, SingleThreaded};
 use user_namespace::Subordinate;
@@ -25,7 +26,7 @@ pub enum Rung {
     Root,
     /// An ordinary user with subordinate ids: the same in a user namespace, overlayfs with `userxattr`.
     SubordinateIds,
-    /// An ordinary user without them: one id is mapped, so changes of owner fail.
+    /// An ordinary user without them: one id is mapped; owners are recorded.
     SingleId,
     /// Root in a plain container: `chroot`, plain directories, no namespaces.
     Chroot,
@@ -114,7 +115,7 @@ pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
         let taken = match rung {
             Rung::Root => enter_as_root(),
             Rung::SubordinateIds => enter_with_subordinate_ids(request, &alone, &mut namespace),
-            Rung::SingleId => enter_with_one_id(ids, &mut namespace),
+            Rung::SingleId => owners::probe(&alone).and_then(|()| enter_with_one_id(ids, &mut namespace)),
             Rung::Chroot => Err("steps cannot be run by chroot alone yet".to_owned()),
         };
         match taken {
@@ -138,7 +139,11 @@ fn finish(rung: Rung, skipped: Vec<Skipped>, alone: &SingleThreaded) -> Result<I
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let user_xattrs = map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"];
     let marks = if user_xattrs { Marks::User } else { Marks::Trusted };
-    let launcher = Launcher::fork(alone, marks, UnshareFlags::NEWPID).map_err(IsolationError::Launcher)?;
+    let record_owners = rung == Rung::SingleId;
+    let own_processes = !record_owners || owners::can_see_new_namespace();
+    let namespaces = if own_processes { UnshareFlags::NEWPID } else { UnshareFlags::empty() };
+    let launcher =
+        Launcher::fork(alone, marks, record_owners, namespaces).map_err(IsolationError::Launcher)?;
     Ok(Isolation { rung, skipped, user_xattrs, launcher })
 }
 

@@ -38,14 +38,19 @@ struct Link {
 
 impl Launcher {
     /// Forks the launcher. Mount namespace and user namespace are those of the caller from here on.
-    pub(crate) fn fork(alone: &SingleThreaded, marks: Marks, namespaces: UnshareFlags) -> io::Result<Self> {
+    pub(crate) fn fork(
+        alone: &SingleThreaded,
+        marks: Marks,
+        record_owners: bool,
+        namespaces: UnshareFlags,
+    ) -> io::Result<Self> {
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         match sys::fork(alone, namespaces)? {
             Forked::Child => {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     drop(near);
                     if settle(&far).is_ok() {
-                        serve::serve(&far, alone, marks);
+                        serve::serve(&far, alone, marks, record_owners);
                     }
                 }));
                 sys::exit(i32::from(outcome.is_err()))
@@ -85,7 +90,7 @@ fn settle(socket: &OwnedFd) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     drop(null);
-    sys::close_all_but(socket.as_fd())
+    sys::close_all_but(&[socket.as_fd()])
 }
 
 impl Sandbox for Launcher {

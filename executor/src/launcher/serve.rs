@@ -4,13 +4,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::thread::UnshareFlags;
 
 use super::message::{Report, Request, receive_request, send_report};
 use crate::network;
+use crate::owners::{self, Credentials, Supervision};
 use crate::sandbox::cgroup::Group;
-use crate::sandbox::plan::Network;
+use crate::sandbox::plan::{Network, Plan, Process};
 use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
 use crate::sandbox::{capability, seccomp};
 use crate::sys::{self, Forked, SingleThreaded};
@@ -20,15 +22,20 @@ struct Started {
     process: OwnedFd,
     report: OwnedFd,
     group: Option<Group>,
+    /// Records owners for it.
+    supervisor: Option<OwnedFd>,
 }
 
 /// Serves kiln on `socket` until it is gone.
-pub(super) fn serve(socket: &OwnedFd, alone: &SingleThreaded, marks: Marks) {
-    let prepared = Prepared { marks, filter: seccomp::default_profile(capability::DEFAULT) };
+pub(super) fn serve(socket: &OwnedFd, alone: &SingleThreaded, marks: Marks, record_owners: bool) {
+    let prepared = Prepared { marks, record_owners, filter: seccomp::default_profile(capability::DEFAULT) };
+    if record_owners {
+        owners::prepare();
+    }
     let mut running: Vec<Started> = Vec::new();
     let mut buffer = Vec::new();
     loop {
-        let Ok((requested, ended)) = wait(socket, &running) else { return };
+        let Ok((requested, ended)) = wait(socket, &mut running) else { return };
         for index in ended.into_iter().rev() {
             report_end(running.swap_remove(index));
         }
@@ -44,13 +51,37 @@ pub(super) fn serve(socket: &OwnedFd, alone: &SingleThreaded, marks: Marks) {
 }
 
 /// Waits until there is a request or one of `running` has ended: whether there is, and which have.
-fn wait(socket: &OwnedFd, running: &[Started]) -> io::Result<(bool, Vec<usize>)> {
+fn wait(socket: &OwnedFd, running: &mut [Started]) -> io::Result<(bool, Vec<usize>)> {
     let mut waiting = vec![PollFd::new(socket, PollFlags::IN)];
     waiting.extend(running.iter().map(|started| PollFd::new(&started.process, PollFlags::IN)));
+    waiting
+        .extend(running.iter().filter_map(|s| s.supervisor.as_ref()).map(|s| PollFd::new(s, PollFlags::IN)));
     rustix::io::retry_on_intr(|| poll(&mut waiting, None))?;
     let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-    let ended = (0..running.len()).filter(|&index| ready(&waiting[index + 1])).collect();
-    Ok((ready(&waiting[0]), ended))
+    let ended: Vec<usize> = (0..running.len()).filter(|&index| ready(&waiting[index + 1])).collect();
+    let requested = ready(&waiting[0]);
+    let mut lost = waiting[running.len() + 1..].iter().map(ready).collect::<Vec<_>>().into_iter();
+    drop(waiting);
+    for (index, started) in running.iter_mut().enumerate() {
+        let is_lost = started.supervisor.is_some() && lost.next() == Some(true);
+        if is_lost && !ended.contains(&index) {
+            give_up(started);
+        }
+    }
+    Ok((requested, ended))
+}
+
+/// Ends a sandbox whose supervisor has ended: its calls fail from here on.
+fn give_up(started: &mut Started) {
+    if let Some(supervisor) = started.supervisor.take() {
+        reap(&supervisor);
+    }
+    let _ = send_report(&started.report, &Report::Failed(owners::lost()), None);
+    let _ = pidfd_send_signal(&started.process, Signal::KILL);
+}
+
+fn reap(process: &OwnedFd) {
+    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED));
 }
 
 /// Reaps a sandbox and tells kiln. The kernel has ended every process of it by now.
@@ -64,6 +95,10 @@ fn report_end(started: Started) {
         },
         _ => (255, false),
     };
+    if let Some(supervisor) = &started.supervisor {
+        let _ = pidfd_send_signal(supervisor, Signal::KILL);
+        reap(supervisor);
+    }
     let out_of_memory = started.group.as_ref().is_some_and(Group::out_of_memory);
     drop(started.group);
     // Nobody may be interested any more.
@@ -79,9 +114,9 @@ fn start(
     let mut fds = fds.into_iter();
     let report = fds.next()?;
     match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
-        Ok((process, group)) => {
+        Ok((process, group, supervisor)) => {
             let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
-            Some(Started { process, report, group })
+            Some(Started { process, report, group, supervisor })
         }
         Err(failure) => {
             let _ = send_report(&report, &Report::Failed(failure), None);
@@ -98,13 +133,13 @@ fn clone_sandbox(
     report: &OwnedFd,
     alone: &SingleThreaded,
     prepared: &Prepared,
-) -> Setup<(OwnedFd, Option<Group>)> {
+) -> Setup<(OwnedFd, Option<Group>, Option<OwnedFd>)> {
     let plan = match request {
         Request::Sandbox(plan) => plan,
         Request::Network(order) => {
             return match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
                 Forked::Child => network::outside::hold(order, report, alone),
-                Forked::Parent(process) => Ok((process, None)),
+                Forked::Parent(process) => Ok((process, None, None)),
             };
         }
     };
@@ -123,10 +158,35 @@ fn clone_sandbox(
     flags.set(UnshareFlags::NEWIPC, plan.namespaces.ipc);
     flags.set(UnshareFlags::NEWUTS, plan.namespaces.uts);
     flags.set(UnshareFlags::NEWNET, matches!(plan.namespaces.network, Network::New));
+    let recorder = if prepared.record_owners { Some(link()?) } else { None };
+    let (near, far) = recorder.unzip();
     match sys::fork(alone, flags).during(|| "make its namespaces".into())? {
         Forked::Child => {
-            become_program(plan, Gifts { streams, groups: groups.unwrap_or_default() }, report, prepared)
+            drop(near);
+            let gifts = Gifts { streams, groups: groups.unwrap_or_default(), recorder: far };
+            become_program(plan, gifts, report, prepared)
         }
-        Forked::Parent(process) => Ok((process, group)),
+        Forked::Parent(process) => {
+            drop((far, streams));
+            let start = |link| owners::start(alone, &supervision(plan), &process, link);
+            // Without it the first process fails by itself, as its link is gone.
+            let supervisor = near.map(start).transpose().during(|| "start the recorder of owners".into())?;
+            Ok((process, group, supervisor))
+        }
+    }
+}
+
+fn link() -> Setup<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .during(|| "make a socket for the recorder of owners".into())
+}
+
+fn supervision(plan: &Plan) -> Supervision {
+    let Process { uid, gid, groups, capabilities, .. } = &plan.process;
+    Supervision {
+        credentials: Credentials::new(*uid, *gid, groups, capabilities.permitted, capabilities.effective),
+        bounding: capabilities.bounding,
+        no_new_privileges: plan.process.no_new_privileges,
+        may_make_namespaces: !plan.process.filtered || capabilities.bounding & capability::SYS_ADMIN != 0,
     }
 }

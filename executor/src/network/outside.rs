@@ -95,7 +95,7 @@ fn settle(report: &OwnedFd) -> Result<(), NetworkError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("tie the network to kiln")?;
     rustix::thread::set_name(c"kiln-network").during("name the process")?;
     // Nothing of the sandboxes beside it.
-    sys::close_all_but(report.as_fd()).during("close descriptors")
+    sys::close_all_but(&[report.as_fd()]).during("close descriptors")
 }
 
 fn furnish(order: &Order, alone: &SingleThreaded) -> Result<Held, NetworkError> {

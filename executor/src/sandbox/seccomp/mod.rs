@@ -52,6 +52,11 @@ pub(crate) fn default_profile(capabilities: u64) -> Vec<sock_filter> {
     program.finish()
 }
 
+/// The numbers of a call on x86_64, i386, aarch64 and 32-bit arm; -1 where there is none.
+pub(crate) fn numbers(name: &str) -> Option<[i32; 4]> {
+    table::TABLE.iter().find(|(listed, ..)| *listed == name).map(|(_, _, numbers)| *numbers)
+}
+
 /// What is done from each number on, up to the next, in order.
 fn ranges(column: usize, capabilities: u64) -> Vec<(u32, Leaf)> {
     let mut leaves: Vec<(u32, Leaf)> = table::TABLE

@@ -33,6 +33,8 @@ use root::Root;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) marks: Marks,
+    /// Whether one id alone is mapped, and owners are recorded.
+    pub(crate) record_owners: bool,
     /// The default filter for the default capabilities.
     pub(crate) filter: Vec<libc::sock_filter>,
 }
@@ -44,6 +46,8 @@ pub(crate) struct Gifts {
     pub(crate) streams: Vec<OwnedFd>,
     /// The control groups' `cgroup.procs` to enter.
     pub(crate) groups: Vec<OwnedFd>,
+    /// Where the supervisor that records owners listens, if one does.
+    pub(crate) recorder: Option<OwnedFd>,
 }
 
 /// Becomes the program of `plan`; tells `report` why if that fails.
@@ -80,11 +84,12 @@ fn furnish_and_execute(
     let streams = enter_root(plan, gifts.streams, report, prepared)?;
     let process = &plan.process;
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
-    privileges::limit_resources(&process.rlimits)?;
+    privileges::limit_resources(&process.rlimits, prepared.record_owners)?;
     enter_directory(&process.cwd)?;
     let path = program::find(&process.args[0], &process.env)?;
     place(streams)?;
-    sys::close_all_but(report.as_fd()).during(|| "close descriptors".into())?;
+    let kept: Vec<_> = std::iter::once(report).chain(&gifts.recorder).map(AsFd::as_fd).collect();
+    sys::close_all_but(&kept).during(|| "close descriptors".into())?;
 
     let c_strings = |strings: &[String]| -> Vec<CString> {
         strings.iter().filter_map(|s| CString::new(s.as_str()).ok()).collect()
@@ -99,7 +104,7 @@ fn furnish_and_execute(
             Some(own_filter.as_slice())
         }
     };
-    privileges::drop_privileges(process, filter)?;
+    privileges::drop_privileges(process, filter, gifts.recorder.as_ref())?;
     let error = sys::execute(&path, &args, &env);
     let errno = error.raw_os_error().unwrap_or(libc::ENOEXEC);
     Err(Failure { operation: process.args[0].clone(), errno, program: true })
@@ -155,14 +160,16 @@ fn enter_root(
     }
     match plan.process.stdio {
         Stdio::Terminal(rows, columns) => {
-            let terminal = terminal::open(rows, columns, special.dev.as_ref(), plan.process.uid)?;
+            // Where owners are recorded it is root's: the file system of terminals keeps no records.
+            let owner = if prepared.record_owners { 0 } else { plan.process.uid };
+            let terminal = terminal::open(rows, columns, special.dev.as_ref(), owner)?;
             rustix::process::ioctl_tiocsctty(&terminal.slave).during(|| "take the terminal".into())?;
             send_report(report, &Report::Terminal, Some(terminal.master.as_fd()))
                 .during(|| "pass the terminal".into())?;
             let copy = || terminal.slave.try_clone().during(|| "copy the terminal".into());
             Ok([copy()?, copy()?, copy()?])
         }
-        Stdio::Streams(given) => standard_streams(given, streams, plan.process.uid),
+        Stdio::Streams(given) => standard_streams(given, streams, plan.process.uid, prepared.record_owners),
     }
 }
 
@@ -183,7 +190,12 @@ fn name_host(plan: &Plan) -> Setup<()> {
     Ok(())
 }
 
-fn standard_streams(given: [Given; 3], streams: Vec<OwnedFd>, uid: u32) -> Setup<[OwnedFd; 3]> {
+fn standard_streams(
+    given: [Given; 3],
+    streams: Vec<OwnedFd>,
+    uid: u32,
+    record_owners: bool,
+) -> Setup<[OwnedFd; 3]> {
     let mut streams = streams.into_iter();
     let mut next = |given| match given {
         Given::No => {
@@ -194,7 +206,7 @@ fn standard_streams(given: [Given; 3], streams: Vec<OwnedFd>, uid: u32) -> Setup
         Given::Yes | Given::Pipe => {
             let stream =
                 streams.next().ok_or(rustix::io::Errno::BADF).during(|| "take a standard stream".into())?;
-            if given == Given::Pipe && uid != 0 {
+            if given == Given::Pipe && uid != 0 && !record_owners {
                 rustix::fs::fchown(&stream, Some(rustix::fs::Uid::from_raw(uid)), None)
                     .during(|| "give a pipe to the user".into())?;
             }

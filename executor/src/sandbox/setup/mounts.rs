@@ -1,9 +1,10 @@
 //! The mounts over the root, and what is hidden in them.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use kiln_cache::OwnerRecord;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -161,15 +162,22 @@ fn part_of_tree(tree: &crate::sandbox::bundle::Tree, path: &str, marks: Marks) -
 
 /// A mount of one file in memory.
 fn memory_file(content: &Content) -> std::io::Result<OwnedFd> {
-    let owner = || (rustix::fs::Uid::from_raw(content.uid), rustix::fs::Gid::from_raw(content.gid));
     let filesystem = new_mount("tmpfs", &[("mode", "700")], MountAttrFlags::MOUNT_ATTR_NODEV)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&filesystem, "content", flags, Mode::from_raw_mode(0o600))?;
     let mut file = std::fs::File::from(file);
     file.write_all(&content.data)?;
-    let (uid, gid) = owner();
     if (content.uid, content.gid) != (0, 0) {
-        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(content.uid), rustix::fs::Gid::from_raw(content.gid));
+        match rustix::fs::fchown(&file, Some(uid), Some(gid)) {
+            // Not mapped: recorded. Before Linux 6.6 a tmpfs keeps no records, and the file stays root's.
+            Err(Errno::INVAL) => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let record = OwnerRecord::new(content.uid, content.gid);
+                let _ = record.write(Path::new(&path), FileType::RegularFile, true);
+            }
+            changed => changed?,
+        }
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(content.mode))?;
     drop(file);

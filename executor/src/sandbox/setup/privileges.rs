@@ -1,19 +1,27 @@
 //! The last things before the program: limits, ids, capabilities, the system call filter.
 
+use std::os::fd::OwnedFd;
+
 use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit as Limit, Signal, Uid, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::failure::{During, Setup};
+use crate::owners;
 use crate::sandbox::capability;
 use crate::sandbox::plan::{Process, Rlimit};
 use crate::sys;
 
 /// Sets resource limits, as far as this process may: a limit above what it has itself is lowered to that.
-pub(super) fn limit_resources(limits: &[Rlimit]) -> Setup<()> {
+///
+/// Where owners are recorded, the limit on locks carries a process's credentials.
+pub(super) fn limit_resources(limits: &[Rlimit], record_owners: bool) -> Setup<()> {
     for limit in limits {
         let Some(resource) = resource(limit.resource) else { continue };
+        if record_owners && resource == Resource::Locks {
+            continue;
+        }
         let wanted = Limit { current: limit.soft, maximum: limit.hard };
         let what = || format!("set the resource limit {resource:?}");
         match setrlimit(resource, wanted) {
@@ -55,9 +63,17 @@ fn resource(number: u32) -> Option<Resource> {
     })
 }
 
-/// Becomes the process's user with its capabilities, filtered by `filter`.
-pub(super) fn drop_privileges(process: &Process, filter: Option<&[sock_filter]>) -> Setup<()> {
-    let sets = process.capabilities;
+/// Becomes the process's user with its capabilities, filtered by `filter`. With a `recorder` the kernel's own user stays root,
+/// with all capabilities that root may have there: who the process is, the recorder knows.
+pub(super) fn drop_privileges(
+    process: &Process,
+    filter: Option<&[sock_filter]>,
+    recorder: Option<&OwnedFd>,
+) -> Setup<()> {
+    let mut sets = process.capabilities;
+    if recorder.is_some() {
+        (sets.permitted, sets.effective, sets.ambient) = (sets.bounding, sets.bounding, 0);
+    }
     for number in (0..capability::COUNT).filter(|number| sets.bounding & 1 << number == 0) {
         match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
             1 << number,
@@ -69,18 +85,23 @@ pub(super) fn drop_privileges(process: &Process, filter: Option<&[sock_filter]>)
     }
     rustix::thread::set_keep_capabilities(true)
         .during(|| "keep capabilities over the change of user".into())?;
-    change_user(process)?;
+    if recorder.is_none() {
+        change_user(process)?;
+    }
     // A change of ids clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .during(|| "tie the process to kiln".into())?;
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).during(|| "set no_new_privs".into())?;
     }
+    // The filters come as late as can be; only the final capset and execve go through them.
+    if (filter.is_some() || recorder.is_some()) && !process.no_new_privileges {
+        capset(sets.permitted | capability::SYS_ADMIN, capability::SYS_ADMIN, 0)?;
+    }
+    if let Some(recorder) = recorder {
+        owners::submit(recorder)?;
+    }
     if let Some(filter) = filter {
-        // The filter comes as late as can be; only the final capset and execve go through it.
-        if !process.no_new_privileges {
-            capset(sets.permitted | capability::SYS_ADMIN, capability::SYS_ADMIN, 0)?;
-        }
         sys::filter_system_calls(filter).during(|| "load the system call filter".into())?;
     }
     capset(sets.permitted, sets.effective & sets.permitted, sets.inheritable)?;
