@@ -144,6 +144,15 @@ impl BlobWriter {
         self.out.as_ref().map_or(0, DigestWriter::written)
     }
 
+    /// The file for reading, while it is written and after it was put into its place. What was written is in it after a
+    /// flush.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn reader(&self) -> Result<File, BlobError> {
+        File::open(&self.path).map_err(BlobError::io("open", &self.path))
+    }
+
     /// Puts the blob into its place and returns its digest and size.
     ///
     /// # Errors

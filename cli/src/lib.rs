@@ -30,6 +30,7 @@ mod stamp;
 mod stored;
 mod table;
 mod terminal;
+mod uplink;
 mod wiring;
 mod worker;
 

@@ -23,6 +23,7 @@ use crate::pack::pack;
 use crate::progress::InternalStep;
 use crate::request::BuildRequest;
 use crate::stored::{StoreBlobs, StoreTree};
+use crate::uplink::{Uplink, places_of};
 use crate::wiring::Services;
 
 /// A build with its outputs written.
@@ -97,19 +98,31 @@ async fn one(
             if *store {
                 name_in_store(&services.store, built, names, step)?;
             }
-            let packaged = packaged(request, output, built, services, step).await?;
-            if *push {
-                let _pushing = step.part("pushing layers");
-                let to = PushTo { names: names.to_vec(), by_digest: *by_digest, from: Vec::new() };
-                let blobs: Arc<dyn kiln_exporter::BlobRead> =
-                    Arc::new(StoreBlobs::new(services.store.clone()));
-                let client = services.client().watched(step.watch());
-                kiln_exporter::push(&client, packaged.exported(), &to, &blobs).await?;
-            }
+            let packaged = match names.first() {
+                Some(first) if *push => {
+                    let _pushing = step.part("pushing layers");
+                    let (client, watch) = (services.client().watched(step.watch()), step.pushes());
+                    let store = services.store.clone();
+                    let uplink = Arc::new(Uplink::new(
+                        client.clone(),
+                        store.clone(),
+                        first.clone(),
+                        Arc::clone(&watch),
+                    ));
+                    let packed = packaged(request, output, built, services, step, Some(&uplink)).await;
+                    let (packaged, sent) = uplink.finish(packed).await?;
+                    let from = places_of(&store, packaged.exported().layers());
+                    let to = PushTo { names: names.to_vec(), by_digest: *by_digest, from, sent };
+                    let blobs: Arc<dyn kiln_exporter::BlobRead> = Arc::new(StoreBlobs::new(store));
+                    kiln_exporter::push(&client, packaged.exported(), &to, &blobs, &*watch).await?;
+                    packaged
+                }
+                _ => packaged(request, output, built, services, step, None).await?,
+            };
             Ok(Some(descriptor(packaged.exported())))
         }
         OutputKind::Oci { destination, tar } => {
-            let packaged = packaged(request, output, built, services, step).await?;
+            let packaged = packaged(request, output, built, services, step, None).await?;
             let naming = naming(names, built);
             let value = descriptor(packaged.exported());
             let (store, destination, tar) = (services.store.clone(), destination.clone(), *tar);
@@ -129,7 +142,7 @@ async fn one(
             Ok(Some(value))
         }
         OutputKind::Docker { destination: Some(destination) } => {
-            let packaged = packaged(request, output, built, services, step).await?;
+            let packaged = packaged(request, output, built, services, step, None).await?;
             let naming = naming(names, built);
             let value = descriptor(packaged.exported());
             let (store, destination) = (services.store.clone(), destination.clone());
@@ -215,6 +228,7 @@ async fn packaged(
     built: &[Built],
     services: &Services,
     step: &InternalStep,
+    uplink: Option<&Arc<Uplink>>,
 ) -> Result<Packaged, CommandError> {
     let docker = matches!(output.kind, OutputKind::Docker { .. });
     let media_types =
@@ -230,10 +244,10 @@ async fn packaged(
             annotations: annotations.clone(),
             descriptor_annotations: BTreeMap::new(),
         };
-        let (store, layers) = (services.store.clone(), output.layers);
+        let (store, layers, uplink) = (services.store.clone(), output.layers, uplink.cloned());
         let _packing = step.part("exporting layers");
         let packed = tokio::task::spawn_blocking(move || {
-            pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch)
+            pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch, uplink.as_deref())
                 .map(|layers| (built.config, layers))
         });
         let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;

@@ -2,18 +2,20 @@
 
 use std::sync::Mutex;
 
-use kiln_cache::{PackedLayer, Store};
+use kiln_cache::{Kind, LayerError, PackedLayer, Store};
 use kiln_core::{Compression, CompressionFormat, LayerId, Snapshot};
 use kiln_exporter::{LayerBlob, MediaTypes};
 
 use crate::error::CommandError;
 use crate::output::LayerOptions;
+use crate::uplink::Uplink;
 
 /// How many layers are packed at once: each compresses its blocks on all processors, so more would only take memory.
 const AT_ONCE: usize = 2;
 
 /// The layers of `snapshot` as blobs in the store. The lowest `foreign` layers came from elsewhere: they keep the
-/// compression they came with, unless all are to be compressed again, and their times.
+/// compression they came with, unless all are to be compressed again, and their times. What is ready is handed to `uplink`,
+/// a large layer from its first byte.
 ///
 /// # Errors
 /// If a layer cannot be packed, or the store is full.
@@ -23,6 +25,7 @@ pub(crate) fn pack(
     foreign: usize,
     options: &LayerOptions,
     epoch: Option<i64>,
+    uplink: Option<&Uplink>,
 ) -> Result<Vec<LayerBlob>, CommandError> {
     let wanted = options.compression.unwrap_or_default();
     let epoch = epoch.filter(|_| options.rewrite_timestamp);
@@ -37,10 +40,11 @@ pub(crate) fn pack(
                 *next - 1
             };
             let Some(layer) = snapshot.layers.get(index) else { return };
+            let way = Way { uplink, name: format!("layer {} of {}", index + 1, snapshot.layers.len()) };
             let packed = if index < foreign {
-                as_it_came(store, layer, wanted, options.force)
+                as_it_came(store, layer, wanted, options.force, &way)
             } else {
-                pack_one(store, layer, wanted, epoch)
+                pack_one(store, layer, wanted, epoch, &way)
             };
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             results[index] = Some(packed);
@@ -57,11 +61,28 @@ pub(crate) fn pack(
     results.into_iter().flatten().collect()
 }
 
+/// Where a layer goes beside the store.
+struct Way<'a> {
+    uplink: Option<&'a Uplink>,
+    /// What the layer is called while it has no digest.
+    name: String,
+}
+
+impl Way<'_> {
+    fn send(&self, layer: LayerBlob) -> LayerBlob {
+        if let Some(uplink) = self.uplink {
+            uplink.send(&layer);
+        }
+        layer
+    }
+}
+
 fn as_it_came(
     store: &Store,
     layer: &LayerId,
     wanted: Compression,
     force: bool,
+    way: &Way<'_>,
 ) -> Result<LayerBlob, CommandError> {
     if !force {
         let formats = [CompressionFormat::Gzip, CompressionFormat::Zstd, CompressionFormat::Uncompressed];
@@ -70,11 +91,11 @@ fn as_it_came(
             if let Some(packed) = store.index().packed(layer, compression)?
                 && store.blobs().contains(&packed.blob)?
             {
-                return Ok(blob(&packed, format));
+                return Ok(way.send(blob(&packed, format)));
             }
         }
     }
-    pack_one(store, layer, wanted, None)
+    pack_one(store, layer, wanted, None, way)
 }
 
 fn pack_one(
@@ -82,53 +103,52 @@ fn pack_one(
     layer: &LayerId,
     compression: Compression,
     epoch: Option<i64>,
+    way: &Way<'_>,
 ) -> Result<LayerBlob, CommandError> {
-    // What was packed with clamped times is another blob of the same layer: it is remembered as a fact beside the usual one.
-    let clamped = epoch.map(|epoch| format!("{} {:?} {epoch}", layer.0.hex(), compression));
-    let known = match &clamped {
+    // What was packed with clamped times is another blob of the same layer.
+    let known = match epoch {
         None => store.index().packed(layer, compression)?,
-        Some(key) => match store.index().fact("clamped", key.as_bytes())? {
-            Some(fact) => serde_json::from_slice::<Clamped>(&fact.value).ok().map(PackedLayer::from),
-            None => None,
-        },
+        Some(epoch) => store.index().packed_clamped(layer, compression, epoch)?,
     };
     if let Some(packed) = known
         && store.blobs().contains(&packed.blob)?
     {
-        return Ok(blob(&packed, compression.format));
+        return Ok(way.send(blob(&packed, compression.format)));
     }
     let mut writer = store.blobs().writer()?;
-    let packed = store.layers().pack(layer, compression, epoch, &mut writer)?;
-    writer.commit(Some(&packed.blob))?;
-    match &clamped {
-        None => store.index().set_packed(layer, compression, &packed)?,
-        Some(key) => {
-            let value = serde_json::to_vec(&Clamped::from(packed))?;
-            store.index().set_fact("clamped", key.as_bytes(), &value, Some(&packed.blob))?;
+    let mut sending = false;
+    let packed = match way.uplink {
+        // A small layer is packed before anything could be sent of it.
+        Some(uplink) if is_large(store, layer)? => {
+            sending = true;
+            let file = writer.reader()?;
+            let (mut into, made) = uplink.begin(&way.name, &mut writer, file);
+            let packed = store.layers().pack(layer, compression, epoch, &mut into)?;
+            into.finish().map_err(LayerError::Output)?;
+            // Nobody listens to it if the registry refused: the transfer's own error says so.
+            let _ = made.send((packed.blob, packed.size));
+            packed
         }
+        _ => store.layers().pack(layer, compression, epoch, &mut writer)?,
+    };
+    writer.commit(Some(&packed.blob))?;
+    match epoch {
+        None => store.index().set_packed(layer, compression, &packed)?,
+        Some(epoch) => store.index().set_packed_clamped(layer, compression, epoch, &packed)?,
     }
-    Ok(blob(&packed, compression.format))
+    let packed = blob(&packed, compression.format);
+    Ok(if sending { packed } else { way.send(packed) })
 }
 
-/// A [`PackedLayer`] as a fact.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Clamped {
-    diff_id: kiln_core::DiffId,
-    blob: kiln_core::Digest,
-    size: u64,
-    tar_size: u64,
-}
-
-impl From<PackedLayer> for Clamped {
-    fn from(PackedLayer { diff_id, blob, size, tar_size }: PackedLayer) -> Self {
-        Self { diff_id, blob, size, tar_size }
-    }
-}
-
-impl From<Clamped> for PackedLayer {
-    fn from(Clamped { diff_id, blob, size, tar_size }: Clamped) -> Self {
-        Self { diff_id, blob, size, tar_size }
-    }
+/// Whether a layer's content is so large that sending it takes time.
+fn is_large(store: &Store, layer: &LayerId) -> Result<bool, CommandError> {
+    const LARGE: u64 = 1 << 20;
+    let layer = store.layers().get(layer)?;
+    let sizes = layer.manifest.entries().iter().map(|entry| match &entry.kind {
+        Kind::File(content) => content.size,
+        _ => 0,
+    });
+    Ok(sizes.sum::<u64>() >= LARGE)
 }
 
 fn blob(packed: &PackedLayer, format: CompressionFormat) -> LayerBlob {

@@ -16,6 +16,7 @@ use crate::error::CommandError;
 use crate::local;
 use crate::output::LayerOptions;
 use crate::pack::pack;
+use crate::uplink::Uplink;
 
 /// The store's blobs.
 pub(crate) struct StoreBlobs {
@@ -107,6 +108,7 @@ pub(crate) fn stored_image(
     record: &ImageRecord,
     layers: &LayerOptions,
     media_types: MediaTypes,
+    uplink: Option<&Uplink>,
 ) -> Result<Image, CommandError> {
     if let (Some(origin), None) = (&record.origin, layers.compression)
         && let Some(manifest) = store.blobs().read(&origin.manifest)?
@@ -123,7 +125,7 @@ pub(crate) fn stored_image(
         }
     }
     let foreign = if record.origin.is_some() { record.snapshot.layers.len() } else { 0 };
-    let packed = pack(store, &record.snapshot, foreign, layers, None)?;
+    let packed = pack(store, &record.snapshot, foreign, layers, None, uplink)?;
     let options = AssembleOptions {
         now: i128::from(record.created) * 1_000_000_000,
         epoch: None,

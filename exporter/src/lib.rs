@@ -9,6 +9,7 @@
 //! | `copying` | a document at a registry → the same at another |
 //! | `directory`, `rootfs_tar` | [`FileTree`] → directory, tar |
 //! | `validate` | [`Exported`] → what is wrong with it |
+//! | `growing` | a layer that is sent while it is packed |
 //! | `blob`, `tree` | what is exported, and where its bytes come from |
 //! | `media`, `document`, `naming`, `file` | what things are called, JSON to the byte, files that are whole |
 //!
@@ -23,6 +24,7 @@ mod directory;
 mod document;
 mod error;
 mod file;
+mod growing;
 mod layout;
 mod media;
 mod naming;
@@ -38,10 +40,11 @@ pub use copying::{Located, Room, copy_content};
 pub use directory::{LeftOut, write_directory};
 pub use error::ExportError;
 pub use file::to_file;
+pub use growing::{GrowingBlob, GrowingWriter, growing};
 pub use layout::{LayoutBlobs, write_layout};
 pub use media::{MediaTypes, layer_format};
 pub use naming::Naming;
-pub use push::{PushError, PushTo, push};
+pub use push::{PushError, PushTo, PushWatch, Stored, push};
 pub use rootfs_tar::write_rootfs_tar;
 pub use tree::{FileTree, TreeEntry, TreeKind};
 pub use validate::{Flaw, validate};

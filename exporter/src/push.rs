@@ -1,11 +1,12 @@
 //! An image to registries: layers side by side, manifests after them, names last.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use kiln_core::{Digest, Reference};
-use kiln_registry::{BlobSource, Client, RegistryError};
+use kiln_registry::{BlobSource, Client, RegistryError, Watch};
 
 use crate::blob::{Blob, BlobRead, Exported};
 
@@ -16,8 +17,23 @@ pub struct PushTo {
     pub names: Vec<Reference>,
     /// Whether it gets no tag (`push-by-digest=true`).
     pub by_digest: bool,
-    /// Repositories that may have layers of the image already, such as the base image's: a registry takes them over.
-    pub from: Vec<Reference>,
+    /// Repositories that may have a layer already, such as the base image's: a registry takes it over from there.
+    pub from: BTreeMap<Digest, Vec<Reference>>,
+    /// Layers that the first name's repository has by now: they were sent while they were packed.
+    pub sent: BTreeSet<Digest>,
+}
+
+/// Listens to the blobs of a push.
+pub trait PushWatch: Send + Sync {
+    /// Who listens to the blob that is shown as `name`.
+    fn blob(&self, name: &str) -> Arc<dyn Watch>;
+}
+
+/// Listens to nothing.
+impl PushWatch for () {
+    fn blob(&self, _: &str) -> Arc<dyn Watch> {
+        Arc::new(())
+    }
 }
 
 /// What failed with a push.
@@ -54,13 +70,12 @@ pub async fn push(
     exported: Exported<'_>,
     to: &PushTo,
     blobs: &Arc<dyn BlobRead>,
+    watch: &dyn PushWatch,
 ) -> Result<Digest, PushError> {
     let mut done: Vec<&Reference> = Vec::new();
     for name in &to.names {
         if !done.iter().any(|other| other.name() == name.name()) {
-            // What went to another repository of the same registry is taken over from there.
-            let from: Vec<Reference> = to.from.iter().chain(done.iter().copied()).cloned().collect();
-            push_content(client, exported, name, &from, blobs).await?;
+            push_content(client, exported, (name, &done), to, blobs, watch).await?;
             done.push(name);
         }
     }
@@ -72,18 +87,26 @@ pub async fn push(
     Ok(root.digest())
 }
 
-/// Layers, configurations and an index's manifests: all but what the tags name.
+/// Layers, configurations and an index's manifests: all but what the tags name. What went to another repository of the
+/// same registry before is taken over from there.
 async fn push_content(
     client: &Client,
     exported: Exported<'_>,
-    name: &Reference,
-    from: &[Reference],
+    (name, before): (&Reference, &[&Reference]),
+    to: &PushTo,
     blobs: &Arc<dyn BlobRead>,
+    watch: &dyn PushWatch,
 ) -> Result<(), PushError> {
     let layers = exported.layers().into_iter().map(|layer| async move {
         let digest = crate::document::digest_of(&layer.descriptor)?;
-        let source = Arc::new(Stored { blobs: Arc::clone(blobs), digest });
-        client.push_blob(name, &layer.descriptor, source, from).await?;
+        if before.is_empty() && to.sent.contains(&digest) {
+            return Ok(());
+        }
+        let known = to.from.get(&digest).into_iter().flatten();
+        let from: Vec<Reference> = known.chain(before.iter().copied()).cloned().collect();
+        let source = Arc::new(Stored::new(Arc::clone(blobs), digest));
+        let client = client.watched(watch.blob(&digest.to_string()));
+        client.push_blob(name, &layer.descriptor, source, &from).await?;
         Ok::<(), PushError>(())
     });
     let configs = exported.images().iter().map(|image| async move {
@@ -112,9 +135,16 @@ pub(crate) fn by_digest(name: &Reference, digest: &Digest) -> Result<Reference, 
 }
 
 /// A blob that a push can read again from any byte.
-struct Stored {
+pub struct Stored {
     blobs: Arc<dyn BlobRead>,
     digest: Digest,
+}
+
+impl Stored {
+    /// The blob of this digest.
+    pub fn new(blobs: Arc<dyn BlobRead>, digest: Digest) -> Self {
+        Self { blobs, digest }
+    }
 }
 
 impl BlobSource for Stored {

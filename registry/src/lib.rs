@@ -6,7 +6,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | `client`, `pull`, `push` | the verbs: [`Client`] |
-//! | `download`, `upload` | one blob on its way, resumed and checked |
+//! | `download`, `upload`, `growing` | one blob on its way, resumed and checked; sent while it is made |
 //! | `manifest` | what a registry answers: [`Fetched`], [`Document`], the choice of a platform |
 //! | `session` | one repository at one endpoint: scopes, the 401 that asks for a token, refused answers |
 //! | `auth`, `challenge` | tokens: asking, remembering, refreshing |
@@ -28,6 +28,7 @@ mod credentials;
 mod download;
 mod error;
 mod fetch;
+mod growing;
 mod host_files;
 mod hosts;
 mod manifest;

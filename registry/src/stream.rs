@@ -24,8 +24,8 @@ pub(crate) type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Se
 pub(crate) struct Upload {
     /// Opens the source where the body begins.
     pub(crate) open: Open,
-    /// The body's length in bytes.
-    pub(crate) length: u64,
+    /// The body's length in bytes; `None` goes to the source's end, wherever that will be.
+    pub(crate) length: Option<u64>,
     /// Told the number of bytes of each piece that the connection took.
     pub(crate) sent: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -37,7 +37,8 @@ pub(crate) struct Pulse(Arc<Mutex<State>>);
 struct State {
     /// When the connection last took something; `None` while it waits for the source.
     moved: Option<Instant>,
-    left: u64,
+    /// `None` as long as the end is not known.
+    left: Option<u64>,
     failure: Option<Fault>,
 }
 
@@ -60,42 +61,55 @@ impl Upload {
                         sent(bytes.len() as u64);
                         Some((Ok(bytes), Some((receiver, pulse, sent))))
                     }
-                    Err(fault) => {
+                    Err(Ended::Whole) => {
+                        pulse.ended();
+                        None
+                    }
+                    Err(Ended::Broken(fault)) => {
                         let text = fault.to_string();
                         pulse.fail(fault);
                         Some((Err(io::Error::other(text)), None))
                     }
                 }
             });
-        // `unfold` is not to be polled after its end; hyper does not, once the announced length is there.
+        // `unfold` is not to be polled after its end; hyper does not, once the announced length or the end is there.
         (stream, pulse)
     }
 }
 
-fn read_pieces(open: Open, length: u64, sender: &mpsc::Sender<Result<Bytes, Fault>>) {
-    let mut left = length;
+/// Why there are no more pieces.
+enum Ended {
+    /// A source whose length nobody knew is at its end.
+    Whole,
+    Broken(Fault),
+}
+
+fn read_pieces(open: Open, length: Option<u64>, sender: &mpsc::Sender<Result<Bytes, Ended>>) {
+    let mut read = 0_u64;
     let mut source = match open() {
         Ok(source) => source,
         Err(cause) => {
-            let _ = sender.blocking_send(Err(Fault::Source(cause)));
+            let _ = sender.blocking_send(Err(Ended::Broken(Fault::Source(cause))));
             return;
         }
     };
-    while left > 0 {
-        let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-        let read = match source.read(&mut piece) {
-            Ok(0) => Err(Fault::ShortSource { expected: length, found: length - left }),
-            Ok(n) => {
-                left -= n as u64;
+    while length.is_none_or(|length| read < length) {
+        let left = length.map_or(PIECE, |length| usize::try_from(length - read).unwrap_or(PIECE));
+        let mut piece = vec![0; PIECE.min(left)];
+        let next = match (source.read(&mut piece), length) {
+            (Ok(0), None) => Err(Ended::Whole),
+            (Ok(0), Some(expected)) => Err(Ended::Broken(Fault::ShortSource { expected, found: read })),
+            (Ok(n), _) => {
+                read += n as u64;
                 piece.truncate(n);
                 Ok(Bytes::from(piece))
             }
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-            Err(cause) => Err(Fault::Source(cause)),
+            (Err(cause), _) if cause.kind() == io::ErrorKind::Interrupted => continue,
+            (Err(cause), _) => Err(Ended::Broken(Fault::Source(cause))),
         };
-        let failed = read.is_err();
+        let ended = next.is_err();
         // A closed queue: the connection is gone, and nobody wants more.
-        if sender.blocking_send(read).is_err() || failed {
+        if sender.blocking_send(next).is_err() || ended {
             return;
         }
     }
@@ -105,14 +119,20 @@ impl Pulse {
     fn moved(&self, bytes: u64) {
         let mut state = self.0.lock().expect("no panic while locked");
         state.moved = Some(Instant::now());
-        state.left = state.left.saturating_sub(bytes);
+        state.left = state.left.map(|left| left.saturating_sub(bytes));
     }
 
     fn waits(&self) {
         let mut state = self.0.lock().expect("no panic while locked");
-        if state.left > 0 {
+        if state.left != Some(0) {
             state.moved = None;
         }
+    }
+
+    fn ended(&self) {
+        let mut state = self.0.lock().expect("no panic while locked");
+        state.moved = Some(Instant::now());
+        state.left = Some(0);
     }
 
     fn fail(&self, fault: Fault) {
@@ -129,7 +149,7 @@ impl Pulse {
         loop {
             let deadline = {
                 let state = self.0.lock().expect("no panic while locked");
-                state.moved.unwrap_or_else(Instant::now) + if state.left == 0 { commit } else { stall }
+                state.moved.unwrap_or_else(Instant::now) + if state.left == Some(0) { commit } else { stall }
             };
             if Instant::now() >= deadline {
                 return;

@@ -85,6 +85,17 @@ pub(crate) async fn mount(session: &Session, digest: &Digest, from: &str) -> Res
     }
 }
 
+/// Begins an upload (distribution-spec, end-4a).
+pub(crate) async fn begin(session: &Session) -> Result<Begun, Fault> {
+    let mut request = session.request(Method::POST, "blobs/uploads/");
+    request.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let answer = session.send(request).await?;
+    match answer.response.status() {
+        StatusCode::ACCEPTED => Begun::of(&answer),
+        _ => Err(session.refused(answer).await),
+    }
+}
+
 /// Gives an upload up, so that the registry need not wait for it.
 pub(crate) async fn cancel(session: &Session, begun: Begun) {
     let _ = session.send(session.transport.request(Method::DELETE, begun.location)).await;
@@ -92,19 +103,19 @@ pub(crate) async fn cancel(session: &Session, begun: Begun) {
 
 /// An upload that a registry has begun.
 pub(crate) struct Begun {
-    location: Url,
+    pub(crate) location: Url,
     /// The least size of a piece that the registry takes.
-    min_piece: u64,
+    pub(crate) min_piece: u64,
 }
 
 impl Begun {
-    fn of(answer: &Answer) -> Result<Self, Fault> {
+    pub(crate) fn of(answer: &Answer) -> Result<Self, Fault> {
         let min_piece = answer.header("oci-chunk-min-length").and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Self { location: location(answer)?, min_piece })
     }
 }
 
-fn location(answer: &Answer) -> Result<Url, Fault> {
+pub(crate) fn location(answer: &Answer) -> Result<Url, Fault> {
     let missing =
         || Fault::Protocol { host: answer.host(), what: "it names no Location for an upload".to_owned() };
     redirect::target(&answer.url, answer.header(LOCATION.as_str()).ok_or_else(missing)?)
@@ -123,15 +134,15 @@ pub(crate) struct Push {
 }
 
 /// An upload under way.
-struct Sending {
-    location: Url,
+pub(crate) struct Sending {
+    pub(crate) location: Url,
     /// Bytes that the registry has confirmed.
-    offset: u64,
-    min_piece: u64,
+    pub(crate) offset: u64,
+    pub(crate) min_piece: u64,
     /// Whether the registry must be asked how far it got.
-    broken: bool,
+    pub(crate) broken: bool,
     /// Bytes that went out in the last request.
-    last: Arc<AtomicU64>,
+    pub(crate) last: Arc<AtomicU64>,
 }
 
 impl Push {
@@ -144,6 +155,12 @@ impl Push {
         watch: Arc<dyn Watch>,
     ) -> Self {
         Self { session, digest, size, source, from, watch, upload: None }
+    }
+
+    /// The same, of which a part was sent already.
+    #[must_use]
+    pub(crate) fn after(self, upload: Option<Sending>) -> Self {
+        Self { upload, ..self }
     }
 
     /// Goes on from where it stands, to the end or to the next fault.
@@ -234,13 +251,7 @@ impl Push {
         if begun.is_some() {
             return Ok(begun);
         }
-        let mut request = self.session.request(Method::POST, "blobs/uploads/");
-        request.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let answer = self.session.send(request).await?;
-        match answer.response.status() {
-            StatusCode::ACCEPTED => Begun::of(&answer).map(Some),
-            _ => Err(self.session.refused(answer).await),
-        }
+        begin(&self.session).await.map(Some)
     }
 
     async fn send_all(&mut self, patience: &mut Patience<'_>) -> Result<(), Fault> {
@@ -291,7 +302,7 @@ impl Push {
 }
 
 /// A body that could not be sent again met a 401: the next try has a new token, and asks how far this one got.
-async fn expired(session: &Session, answer: Answer) -> Fault {
+pub(crate) async fn expired(session: &Session, answer: Answer) -> Fault {
     let host = answer.host();
     match session.refused(answer).await {
         Fault::Unauthorized { .. } if session.station.authenticator.can_renew().await => {
@@ -313,7 +324,7 @@ fn body(
     last.store(0, Ordering::Relaxed);
     Payload::Stream(Upload {
         open: Box::new(move || source.open(offset)),
-        length,
+        length: Some(length),
         sent: Box::new(move |bytes| {
             let went = last.fetch_add(bytes, Ordering::Relaxed) + bytes;
             watch.bytes(offset + went, size);
@@ -321,12 +332,12 @@ fn body(
     })
 }
 
-fn set(headers: &mut reqwest::header::HeaderMap, name: HeaderName, value: &str) {
+pub(crate) fn set(headers: &mut reqwest::header::HeaderMap, name: HeaderName, value: &str) {
     headers.insert(name, HeaderValue::try_from(value).expect("digits and words are a header's value"));
 }
 
 /// The number of bytes that `Range: 0-N` confirms. `0-0` may mean none or one; one byte more is sent in vain at most.
-fn confirmed(answer: &Answer) -> Option<u64> {
+pub(crate) fn confirmed(answer: &Answer) -> Option<u64> {
     let text = answer.header(RANGE.as_str())?;
     let text = text.strip_prefix("bytes=").unwrap_or(text);
     let (start, end) = text.split_once('-')?;

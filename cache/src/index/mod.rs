@@ -6,7 +6,7 @@
 //! | `images` | names, and images by their id |
 //! | `packed` | layer and compression → blob; layer → diff id |
 //! | `chains` | chain id of an OCI image → layer unpacked for it |
-//! | `facts` | what other parts remember: HTTP validators, resolved tags |
+//! | `facts`, `places` | what other parts remember: HTTP validators, resolved tags; where blobs were |
 //! | `history`, `mounts` | past builds; names and uses of cache mounts |
 //! | `stat` | the stat index: not rows, one file a context under `stat/` |
 //!
@@ -26,6 +26,7 @@ mod history;
 mod images;
 mod mounts;
 mod packed;
+mod places;
 mod schema;
 mod stat;
 

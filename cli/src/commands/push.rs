@@ -12,6 +12,7 @@ use crate::output::LayerOptions;
 use crate::progress::{InternalStep, ProgressMode, Reporter};
 use crate::request::UsageError;
 use crate::stored::{StoreBlobs, stored_image};
+use crate::uplink::{Uplink, places_of};
 
 /// Uploads images under their names.
 ///
@@ -31,16 +32,18 @@ pub(crate) fn push(args: &PushArgs, services: &Services) -> Result<(), CommandEr
                 local::named(&services.store, &name)?.ok_or_else(|| LocalError::Missing(typed.clone()))?;
             let step = InternalStep::begin(&progress, &format!("push {name}"));
             let result = async {
-                let packing = step.part("exporting layers");
-                let image = stored_image(&services.store, &record, &layers, MediaTypes::Oci)?;
-                drop(packing);
                 let _pushing = step.part("pushing layers");
-                let blobs: Arc<dyn BlobRead> = Arc::new(StoreBlobs::new(services.store.clone()));
-                let to = PushTo { names: vec![name.clone()], by_digest: false, from: Vec::new() };
-                let client = services.client().watched(step.watch());
-                Ok::<_, CommandError>(
-                    kiln_exporter::push(&client, Exported::Image(&image), &to, &blobs).await?,
-                )
+                let (client, watch) = (services.client().watched(step.watch()), step.pushes());
+                let store = services.store.clone();
+                let uplink = Uplink::new(client.clone(), store.clone(), name.clone(), Arc::clone(&watch));
+                // Layers are packed on this thread while the runtime's others send them.
+                let packed = stored_image(&store, &record, &layers, MediaTypes::Oci, Some(&uplink));
+                let (image, sent) = uplink.finish(packed).await?;
+                let from = places_of(&store, &image.layers);
+                let to = PushTo { names: vec![name.clone()], by_digest: false, from, sent };
+                let blobs: Arc<dyn BlobRead> = Arc::new(StoreBlobs::new(store));
+                let exported = Exported::Image(&image);
+                Ok::<_, CommandError>(kiln_exporter::push(&client, exported, &to, &blobs, &*watch).await?)
             }
             .await;
             digests.push((name.clone(), step.end(result)?));

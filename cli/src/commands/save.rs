@@ -41,7 +41,7 @@ pub(crate) fn save(args: &SaveArgs, services: &Services) -> Result<(), CommandEr
     }
     let Some(image) = image else { return Ok(()) };
     let media_types = if docker { MediaTypes::Docker } else { MediaTypes::Oci };
-    let packaged = stored_image(&services.store, &image.record, &layers, media_types)?;
+    let packaged = stored_image(&services.store, &image.record, &layers, media_types, None)?;
     let naming = Naming { names, created: now_seconds() };
     let blobs = StoreBlobs::new(services.store.clone());
     let destination = match &args.output {

@@ -1,8 +1,10 @@
 //! Steps that are not of the graph: loading a Dockerfile, exporting, pushing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_core::{Event, Outcome, Progress, StepId, Stream};
+use kiln_exporter::PushWatch;
 use kiln_registry::{Retrying, Watch};
 
 /// A step that is shown from its beginning to its end.
@@ -39,7 +41,16 @@ impl InternalStep {
 
     /// Listens to transfers of it: what is tried again stands among its output.
     pub(crate) fn watch(&self) -> Arc<dyn Watch> {
-        Arc::new(Retries { step: self.id, progress: Arc::clone(&self.progress) })
+        Arc::new(self.transfers())
+    }
+
+    /// Listens to what is sent: each blob is a part of it, with its bytes.
+    pub(crate) fn pushes(&self) -> Arc<dyn PushWatch> {
+        Arc::new(self.transfers())
+    }
+
+    fn transfers(&self) -> Transfers {
+        Transfers { step: self.id, progress: Arc::clone(&self.progress) }
     }
 }
 
@@ -63,14 +74,47 @@ impl Drop for Part {
     }
 }
 
-struct Retries {
+/// What goes over lines on behalf of a step.
+#[derive(Clone)]
+struct Transfers {
     step: StepId,
     progress: Arc<dyn Progress>,
 }
 
-impl Watch for Retries {
+impl Watch for Transfers {
     fn retrying(&self, retrying: &Retrying) {
         let data = format!("{retrying}\n").into_bytes();
         self.progress.emit(Event::Log { step: self.step, stream: Stream::Stderr, data });
+    }
+}
+
+impl PushWatch for Transfers {
+    fn blob(&self, name: &str) -> Arc<dyn Watch> {
+        Arc::new(Transfer { of: self.clone(), id: format!("pushing {name}"), told: AtomicU64::new(0) })
+    }
+}
+
+/// One blob.
+struct Transfer {
+    of: Transfers,
+    id: String,
+    told: AtomicU64,
+}
+
+impl Watch for Transfer {
+    fn bytes(&self, current: u64, total: u64) {
+        // So often that it looks smooth.
+        const STEP: u64 = 1 << 20;
+        let done = total > 0 && current == total;
+        if !done && current.abs_diff(self.told.load(Ordering::Relaxed)) < STEP {
+            return;
+        }
+        self.told.store(current, Ordering::Relaxed);
+        let id = self.id.clone();
+        self.of.progress.emit(Event::Status { step: self.of.step, id, current, total, done });
+    }
+
+    fn retrying(&self, retrying: &Retrying) {
+        self.of.retrying(retrying);
     }
 }

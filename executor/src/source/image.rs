@@ -184,7 +184,12 @@ impl ImageStore {
                 drop(unpacker);
                 meter.tell(true);
                 let unpacked = unpacking.await.map_err(|_| SourceError::GivenUp)??;
-                blocking(move || Ok(blob.commit(Some(&digest))?)).await?;
+                let (store, place) = (self.store.clone(), reference.name());
+                blocking(move || {
+                    blob.commit(Some(&digest))?;
+                    Ok(store.index().add_place(&digest, &place)?)
+                })
+                .await?;
                 Ok(unpacked)
             }
         }

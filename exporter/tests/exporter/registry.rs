@@ -89,13 +89,13 @@ async fn an_image_gets_all_its_names_and_is_not_sent_twice() {
         let (image, blobs) = image(media_types, format, "linux/amd64");
         let blobs: Arc<dyn BlobRead> = Arc::new(blobs);
         let to = names(&registry, &["app:1", "app:2", "other/app:1"]);
-        let digest = push(&client, Exported::Image(&image), &to, &blobs).await.unwrap();
+        let digest = push(&client, Exported::Image(&image), &to, &blobs, &()).await.unwrap();
         assert_eq!(digest, image.manifest.digest());
         for name in ["app:1", "app:2", "other/app:1"] {
             assert_eq!(registry.inspect(name, &[])["Digest"], digest.to_string(), "{name}");
         }
         let nothing: Arc<dyn BlobRead> = Arc::new(NoBlobs);
-        push(&client, Exported::Image(&image), &names(&registry, &["app:3"]), &nothing).await.unwrap();
+        push(&client, Exported::Image(&image), &names(&registry, &["app:3"]), &nothing, &()).await.unwrap();
         assert_eq!(registry.inspect("app:3", &[])["Digest"], digest.to_string());
     }
 }
@@ -111,7 +111,7 @@ async fn an_index_brings_its_images() {
     let blobs: Arc<dyn BlobRead> = Arc::new(blobs);
     let index = assemble_index(images.map(|(image, _)| image).into(), MediaTypes::Oci, &[].into());
     let client = Client::new(ClientOptions::default());
-    push(&client, Exported::Index(&index), &names(&registry, &["multi:1"]), &blobs).await.unwrap();
+    push(&client, Exported::Index(&index), &names(&registry, &["multi:1"]), &blobs, &()).await.unwrap();
     assert_eq!(registry.inspect("multi:1", &["--raw"])["manifests"].as_array().unwrap().len(), 2);
     let dir = tempfile::tempdir().unwrap();
     let source = format!("docker://{}/multi:1", registry.address);
@@ -126,7 +126,7 @@ async fn a_push_by_digest_sets_no_tag() {
     let blobs: Arc<dyn BlobRead> = Arc::new(blobs);
     let client = Client::new(ClientOptions::default());
     let to = PushTo { by_digest: true, ..names(&registry, &["app"]) };
-    let digest = push(&client, Exported::Image(&image), &to, &blobs).await.unwrap();
+    let digest = push(&client, Exported::Image(&image), &to, &blobs, &()).await.unwrap();
     assert_eq!(registry.inspect(&format!("app@{digest}"), &["--no-tags"])["Digest"], digest.to_string());
     let tags = ureq(&registry.address, "/v2/app/tags/list");
     assert!(
@@ -141,7 +141,7 @@ async fn a_layer_that_is_not_there_fails_the_push_and_sets_no_tag() {
     let (image, _) = image(MediaTypes::Oci, CompressionFormat::Gzip, "linux/amd64");
     let blobs: Arc<dyn BlobRead> = Arc::new(NoBlobs);
     let client = Client::new(ClientOptions::default());
-    let failed = push(&client, Exported::Image(&image), &names(&registry, &["app:1"]), &blobs).await;
+    let failed = push(&client, Exported::Image(&image), &names(&registry, &["app:1"]), &blobs, &()).await;
     assert!(failed.is_err());
     assert!(!ureq(&registry.address, "/v2/app/tags/list").contains("\"1\""));
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod fetch;
+mod growing;
 mod mirrors;
 mod pull;
 mod push;

@@ -1,0 +1,4 @@
+//! Pushes and pulls through the command line: real registries, bad lines, other tools at the other end.
+
+mod line;
+mod push;
