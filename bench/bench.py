@@ -98,10 +98,29 @@ def w5(bench, table):
     ctx = bench.context("w5")
     with Registry(bench.dir) as registry:
         table.measure("w5 build cold", bench.builders, lambda t: t.build("w5", ctx), 1, before=lambda t, _: t.reset())
-        table.measure("w5 push cold", bench.builders, lambda t: t.push("w5", registry), 3,
-                      before=lambda t, _: registry.reset())
+        for compression in ("gzip", "zstd"):
+            def fresh(tool, _):
+                tool.forget_blobs()
+                registry.reset()
+            table.measure(f"w5 push cold, {compression}", bench.builders,
+                          lambda t: t.push("w5", registry, compression), 3, before=fresh)
+        registry.reset()
         for tool in bench.builders:
             tool.push("w5", registry)
+
+        # A layer of one small file above the large ones.
+        with open(f"{ctx}/Dockerfile") as file:
+            dockerfile = file.read()
+        if "COPY note" not in dockerfile:
+            with open(f"{ctx}/Dockerfile", "a") as file:
+                file.write("COPY note /note\n")
+
+        def change(tool, turn):
+            if tool is bench.builders[0]:
+                with open(f"{ctx}/note", "w") as file:
+                    file.write(f"changed {turn} {os.getpid()}\n")
+        table.measure("w5 build + push, one small file changed", bench.builders,
+                      lambda t: t.build_and_push("w5", ctx, registry), before=change)
         table.measure("w5 pull cold", bench.builders, lambda t: t.pull("w5", registry), 3,
                       before=lambda t, _: t.reset())
 

@@ -101,10 +101,19 @@ class Kiln:
         os.path.exists(out) and os.remove(out)
         return run
 
-    def push(self, name, registry):
+    def forget_blobs(self):
+        """Layers have to be packed again."""
+        shutil.rmtree(f"{self.dir}/kiln/blobs/sha256", ignore_errors=True)
+        os.makedirs(f"{self.dir}/kiln/blobs/sha256")
+
+    def push(self, name, registry, compression="gzip"):
         target = f"{registry.address}/{self.name}/{name}"
         quiet([self.binary, "tag", name, target], env=self.env)
-        return timed([self.binary, "push", target], self.env)
+        return timed([self.binary, "push", f"--compression={compression}", target], self.env)
+
+    def build_and_push(self, name, ctx, registry):
+        target = f"{registry.address}/{self.name}/{name}"
+        return timed(self.words(ctx, False, "busybox", False) + [f"--tag={target}", "--push"], self.env)
 
     def pull(self, name, registry):
         return timed([self.binary, "pull", f"{registry.address}/{self.name}/{name}"], self.env)
@@ -154,8 +163,16 @@ class Buildah:
         return Run(built.wall + pushed.wall, built.cpu + pushed.cpu, max(built.rss, pushed.rss),
                    built.code or pushed.code, built.error + pushed.error)
 
-    def push(self, name, registry):
-        return timed(self.first + ["push", "--quiet", "--tls-verify=false", name, f"docker://{registry.address}/{self.name}/{name}"])
+    def forget_blobs(self):
+        """It keeps none: it packs layers for every push."""
+
+    def build_and_push(self, name, ctx, registry):
+        built, pushed = self.build(name, ctx), self.push(name, registry)
+        return Run(built.wall + pushed.wall, built.cpu + pushed.cpu, max(built.rss, pushed.rss),
+                   built.code or pushed.code, built.error + pushed.error)
+
+    def push(self, name, registry, compression="gzip"):
+        return timed(self.first + ["push", "--quiet", f"--compression-format={compression}", "--tls-verify=false", name, f"docker://{registry.address}/{self.name}/{name}"])
 
     def pull(self, name, registry):
         return timed(self.first + ["pull", "--quiet", "--tls-verify=false", f"docker://{registry.address}/{self.name}/{name}"])
@@ -194,7 +211,17 @@ class Docker:
         return timed(self.first + ["build", "--quiet", "--network=host", "--no-cache",
                                    f"--output=type=oci,dest={self.dir}/{name}.docker.tar", "--build-arg=BASE=busybox", ctx])
 
-    def push(self, name, registry):
+    def forget_blobs(self):
+        """Its daemon keeps none for a push."""
+
+    def build_and_push(self, name, ctx, registry):
+        built, pushed = self.build(name, ctx), self.push(name, registry)
+        return Run(built.wall + pushed.wall, built.cpu + pushed.cpu, max(built.rss, pushed.rss),
+                   built.code or pushed.code, built.error + pushed.error)
+
+    def push(self, name, registry, compression="gzip"):
+        if compression != "gzip":
+            return None
         target = f"{registry.address}/{self.name}/{name}"
         quiet(self.first + ["tag", name, target])
         return timed(self.first + ["push", "--quiet", target])

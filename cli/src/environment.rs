@@ -47,6 +47,11 @@ impl Environment {
         data.join("kiln")
     }
 
+    /// The directory of the user's configuration.
+    pub(crate) fn config_dir(&self) -> PathBuf {
+        self.get("XDG_CONFIG_HOME").map_or_else(|| self.home().join(".config"), PathBuf::from)
+    }
+
     /// The directory of Docker's `config.json`.
     pub(crate) fn docker_config_dir(&self) -> PathBuf {
         self.get("DOCKER_CONFIG").map_or_else(|| self.home().join(".docker"), PathBuf::from)

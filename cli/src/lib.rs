@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** the only crate that prints, reads the environment and asks the clock.
 
+mod annotations;
 mod args;
 mod build;
 mod call;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use kiln_core::{Compression, CompressionFormat, Reference};
 
+use crate::annotations::Annotations;
+
 /// One thing that a build ends in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output {
@@ -14,8 +16,10 @@ pub(crate) struct Output {
     pub(crate) names: Vec<Reference>,
     /// How layers are stored.
     pub(crate) layers: LayerOptions,
-    /// `annotation.KEY=VALUE`: of the manifest.
-    pub(crate) annotations: BTreeMap<String, String>,
+    /// `annotation.KEY=VALUE` in its forms.
+    pub(crate) annotations: Annotations,
+    /// `registry.insecure=`: the registry may speak plain http or show a certificate that nobody signed.
+    pub(crate) insecure: bool,
     /// `oci-mediatypes=`; `None` for the kind's own default.
     pub(crate) oci_media_types: Option<bool>,
 }
@@ -59,6 +63,8 @@ pub(crate) enum OutputKind {
     Local {
         /// The directory.
         directory: PathBuf,
+        /// `platform-split=`: whether each platform has a directory of its own; `None`: if there are several.
+        split: Option<bool>,
     },
     /// The root file system as a tar.
     Tar {
@@ -102,7 +108,8 @@ impl Output {
             kind,
             names: Vec::new(),
             layers: LayerOptions::default(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
+            insecure: false,
             oci_media_types: None,
         }
     }
@@ -133,16 +140,23 @@ impl Output {
             if path.is_empty() {
                 return Err(fail("expected type=…,dest=… or a directory".to_owned()));
             }
-            return Ok(Self::of(OutputKind::Local { directory: path.into() }));
+            return Ok(Self::of(OutputKind::Local { directory: path.into(), split: None }));
         }
         let mut attributes = BTreeMap::new();
         for field in fields {
             let (key, value) =
                 field.split_once('=').ok_or_else(|| fail(format!("`{field}` is not a key=value pair")))?;
-            if attributes.insert(key.trim().to_ascii_lowercase(), value.to_owned()).is_some() && key != "name"
-            {
-                return Err(fail(format!("`{key}` is given twice")));
-            }
+            // An annotation's key has its own case.
+            let key = if key.starts_with("annotation") {
+                key.trim().to_owned()
+            } else {
+                key.trim().to_ascii_lowercase()
+            };
+            match (attributes.remove(&key), key.as_str()) {
+                (None, _) => attributes.insert(key, value.to_owned()),
+                (Some(first), "name") => attributes.insert(key, format!("{first},{value}")),
+                (Some(_), _) => return Err(fail(format!("`{key}` is given twice"))),
+            };
         }
         Self::of_attributes(&mut attributes).map_err(fail)
     }
@@ -179,7 +193,9 @@ impl Output {
                 store: boolean(attributes, "store")?.unwrap_or(true),
             },
             "local" => match need(destination)? {
-                Destination::File(directory) => OutputKind::Local { directory },
+                Destination::File(directory) => {
+                    OutputKind::Local { directory, split: boolean(attributes, "platform-split")? }
+                }
                 Destination::Stdout => {
                     return Err("a directory cannot go to standard output: use type=tar".to_owned());
                 }
@@ -219,24 +235,36 @@ impl Output {
         output.layers.force = boolean(attributes, "force-compression")?.unwrap_or(false);
         output.layers.rewrite_timestamp = boolean(attributes, "rewrite-timestamp")?.unwrap_or(false);
         output.oci_media_types = boolean(attributes, "oci-mediatypes")?;
-        // Accepted because scripts written for BuildKit pass them: they change nothing here.
-        for ignored in [
-            "unpack",
-            "name-canonical",
-            "registry.insecure",
-            "platform-split",
-            "attestation-inline",
-            "oci-artifact",
-        ] {
-            attributes.remove(ignored);
-        }
+        output.insecure = boolean(attributes, "registry.insecure")?.unwrap_or(false);
+        refuse(attributes)?;
         while let Some((key, value)) = attributes.pop_first() {
-            match key.strip_prefix("annotation.").or_else(|| key.strip_prefix("annotation-manifest.")) {
-                Some(name) => output.annotations.insert(name.to_owned(), value),
-                None => return Err(format!("unknown key `{key}`")),
-            };
+            if !output.annotations.take(&key, &value)? {
+                return Err(format!("unknown key `{key}`"));
+            }
         }
         Ok(output)
+    }
+}
+
+/// BuildKit's attributes that change nothing here are taken; what would have to change something is refused.
+fn refuse(attributes: &mut BTreeMap<String, String>) -> Result<(), String> {
+    // Layers are unpacked in the store anyway; images are found by their digests anyway; no attestations are made, whose
+    // form the next ones choose; the last two are BuildKit's own past.
+    for same in
+        ["unpack", "name-canonical", "attestation-inline", "oci-artifact", "buildinfo", "buildinfo-attrs"]
+    {
+        boolean(attributes, same)?;
+    }
+    attributes.remove("attestation-prefix");
+    if boolean(attributes, "prefer-nondist-layers")? == Some(true) {
+        return Err("`prefer-nondist-layers`: every layer is distributed here".to_owned());
+    }
+    if attributes.remove("dangling-name-prefix").is_some_and(|prefix| !prefix.is_empty()) {
+        return Err("`dangling-name-prefix`: an image without a name is found by its id here".to_owned());
+    }
+    match boolean(attributes, "platform-split")? {
+        Some(_) => Err("`platform-split` is for type=local".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -269,14 +297,19 @@ pub(crate) fn csv_fields(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::annotations::Level;
 
     #[test]
     fn the_forms_of_dockers_manual_are_understood() {
         let file = |path: &str| Destination::File(path.into());
         for (spec, kind) in [
-            ("out", OutputKind::Local { directory: "out".into() }),
+            ("out", OutputKind::Local { directory: "out".into(), split: None }),
             ("-", OutputKind::Tar { destination: Destination::Stdout }),
-            ("type=local,dest=out", OutputKind::Local { directory: "out".into() }),
+            ("type=local,dest=out", OutputKind::Local { directory: "out".into(), split: None }),
+            (
+                "type=local,dest=out,platform-split=false",
+                OutputKind::Local { directory: "out".into(), split: Some(false) },
+            ),
             ("type=tar,dest=out.tar", OutputKind::Tar { destination: file("out.tar") }),
             ("type=tar", OutputKind::Tar { destination: Destination::Stdout }),
             ("type=oci,dest=a.tar", OutputKind::Oci { destination: file("a.tar"), tar: true }),
@@ -300,7 +333,8 @@ mod tests {
             Some(Compression { format: CompressionFormat::Zstd, level: Some(9) })
         );
         assert!(output.layers.force);
-        assert_eq!(output.annotations["x"], "y");
+        assert_eq!(output.annotations.at(Level::Manifest, None)["x"], "y");
+        assert_eq!(Output::parse("type=image,name=a,name=b").unwrap().names.len(), 2);
     }
 
     #[test]
@@ -314,6 +348,7 @@ mod tests {
             ("dest=x", "`type` is missing: type=oci|docker|image|registry|local|tar|cacheonly"),
             ("type=tar,dset=x", "unknown key `dset`"),
             ("type=local,dest=-", "a directory cannot go to standard output: use type=tar"),
+            ("type=tar,platform-split=true", "`platform-split` is for type=local"),
             ("type=image,push=maybe", "`push=maybe` is neither true nor false"),
         ] {
             let error = Output::parse(spec).unwrap_err().to_string();

@@ -1,6 +1,5 @@
 //! What a build ends in: names in the store, archives, directories, registries.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use kiln_exporter::{
 };
 use serde_json::{Value, json};
 
+use crate::annotations::Level;
 use crate::build::Built;
 use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
@@ -101,7 +101,12 @@ async fn one(
             let packaged = match names.first() {
                 Some(first) if *push => {
                     let _pushing = step.part("pushing layers");
-                    let (client, watch) = (services.client().watched(step.watch()), step.pushes());
+                    let registries = names.iter().map(|name| name.registry().to_owned());
+                    let client = match output.insecure {
+                        true => services.insecure_client(registries),
+                        false => services.client().clone(),
+                    };
+                    let (client, watch) = (client.watched(step.watch()), step.pushes());
                     let store = services.store.clone();
                     let uplink = Arc::new(Uplink::new(
                         client.clone(),
@@ -156,16 +161,20 @@ async fn one(
             .await?;
             Ok(Some(value))
         }
-        OutputKind::Local { directory } => {
+        OutputKind::Local { directory, split } => {
             let _copying = step.part("copying files");
             for built in built {
                 let tree = StoreTree::new(services.store.layers().view(&built.snapshot)?);
-                let (directory, epoch) = (platform_directory(directory, built, request), built.epoch);
+                let (directory, epoch) = (platform_directory(directory, built, request, *split), built.epoch);
                 blocking(move || write_directory(&directory, &tree, epoch).map(drop)).await?;
             }
             Ok(None)
         }
         OutputKind::Tar { destination } => {
+            if built.len() > 1 {
+                let problem = "a tar holds the files of one platform: give one --platform, or use type=local";
+                return Err(CommandError::Usage(problem.to_owned()));
+            }
             let _writing = step.part("sending tarball");
             let tree = StoreTree::new(services.store.layers().view(&built[0].snapshot)?);
             let (destination, epoch) = (destination.clone(), built[0].epoch);
@@ -176,8 +185,13 @@ async fn one(
 }
 
 /// `linux_arm64` below the directory when there are several platforms.
-fn platform_directory(directory: &Path, built: &Built, request: &BuildRequest) -> std::path::PathBuf {
-    if request.platforms.len() > 1 {
+fn platform_directory(
+    directory: &Path,
+    built: &Built,
+    request: &BuildRequest,
+    split: Option<bool>,
+) -> std::path::PathBuf {
+    if split.unwrap_or(request.platforms.len() > 1) {
         directory.join(built.platform.to_string().replace('/', "_"))
     } else {
         directory.to_owned()
@@ -233,16 +247,21 @@ async fn packaged(
     let docker = matches!(output.kind, OutputKind::Docker { .. });
     let media_types =
         if output.oci_media_types.unwrap_or(!docker) { MediaTypes::Oci } else { MediaTypes::Docker };
-    let mut annotations = request.annotations.clone();
-    annotations.extend(output.annotations.clone());
+    let annotations = request.annotations.with(&output.annotations);
+    let of_index = annotations.at(Level::Index, None);
+    let of_index_descriptor = annotations.at(Level::IndexDescriptor, None);
+    if built.len() < 2 && !(of_index.is_empty() && of_index_descriptor.is_empty()) {
+        let problem = "annotations of an index are for images of several platforms";
+        return Err(CommandError::Usage(problem.to_owned()));
+    }
     let mut images = Vec::new();
     for built in built.iter().cloned() {
         let options = AssembleOptions {
             now: nanoseconds(),
             epoch: built.epoch,
             media_types,
-            annotations: annotations.clone(),
-            descriptor_annotations: BTreeMap::new(),
+            annotations: annotations.at(Level::Manifest, Some(&built.platform)),
+            descriptor_annotations: annotations.at(Level::ManifestDescriptor, Some(&built.platform)),
         };
         let (store, layers, uplink) = (services.store.clone(), output.layers, uplink.cloned());
         let _packing = step.part("exporting layers");
@@ -255,7 +274,13 @@ async fn packaged(
     }
     match images.len() {
         1 => Ok(Packaged::Image(Box::new(images.remove(0)))),
-        _ => Ok(Packaged::Index(Box::new(assemble_index(images, media_types, &BTreeMap::new())))),
+        _ => {
+            let mut index = assemble_index(images, media_types, &of_index);
+            if !of_index_descriptor.is_empty() {
+                index.document.descriptor.set_annotations(Some(of_index_descriptor.into_iter().collect()));
+            }
+            Ok(Packaged::Index(Box::new(index)))
+        }
     }
 }
 

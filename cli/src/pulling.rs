@@ -10,6 +10,34 @@ use crate::environment::now_seconds;
 use crate::error::CommandError;
 use crate::wiring::Services;
 
+/// `--pull`: when registries are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum PullPolicy {
+    /// Always; what cannot be had fails.
+    Always,
+    /// Always; if no registry can be reached, what is here does.
+    Newer,
+    /// For what is not here.
+    #[default]
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+impl std::str::FromStr for PullPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "always" | "true" | "1" => Ok(Self::Always),
+            "newer" | "ifnewer" => Ok(Self::Newer),
+            "missing" | "ifmissing" | "false" | "0" => Ok(Self::Missing),
+            "never" => Ok(Self::Never),
+            _ => Err("expected always, newer, missing or never".to_owned()),
+        }
+    }
+}
+
 impl Services {
     /// Brings the newest image of `name` into the store, under that name.
     ///

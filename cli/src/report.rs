@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_core::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
+use kiln_registry::Fault;
 
 /// A chain of causes in one line: `export to out.tar: write: No space left on device`.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
@@ -23,11 +24,16 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What to do about an error that has a well-known remedy.
-pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(cause) = next {
+        // Transparent errors leave the registry's own out of the chain, but not what is below it.
+        let fault = cause.downcast_ref::<Box<Fault>>().map(|fault| &**fault);
+        if let Some(hint) = fault.or(cause.downcast_ref::<Fault>()).and_then(Fault::hint) {
+            return Some(hint);
+        }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
+            let hint = match io.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
                     "free some space, for example with `kiln prune`, or put the store elsewhere with --root",
                 ),
@@ -37,6 +43,7 @@ pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
                 }
                 _ => None,
             };
+            return hint.map(str::to_owned);
         }
         next = cause.source();
     }

@@ -13,10 +13,12 @@ use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
 
 pub(crate) use self::error::UsageError;
 pub(crate) use self::secret::SecretFrom;
+use crate::annotations::Annotations;
 use crate::args::BuildArgs;
 use crate::environment::Environment;
 use crate::output::{Output, OutputKind};
 use crate::progress::ProgressMode;
+use crate::pulling::PullPolicy;
 
 /// A build as meant.
 #[derive(Debug, Clone)]
@@ -40,7 +42,7 @@ pub(crate) struct BuildRequest {
     /// `--no-cache-filter`.
     pub(crate) no_cache_stages: Vec<String>,
     /// `--pull`.
-    pub(crate) pull: bool,
+    pub(crate) pull: PullPolicy,
     /// `--network`.
     pub(crate) network: NetworkMode,
     /// Host name, hosts and limits of RUN steps.
@@ -56,7 +58,7 @@ pub(crate) struct BuildRequest {
     /// What it ends in.
     pub(crate) outputs: Vec<Output>,
     /// Annotations of every output.
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) annotations: Annotations,
     /// SOURCE_DATE_EPOCH, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
     /// `--iidfile`.
@@ -152,7 +154,10 @@ impl BuildRequest {
             platforms: args.platform.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             no_cache: args.no_cache,
             no_cache_stages: args.no_cache_filter.clone(),
-            pull: args.pull,
+            pull: args
+                .pull
+                .parse()
+                .map_err(|problem: String| UsageError::value("pull", &args.pull, &problem))?,
             network: network(&args.network)?,
             surroundings: Surroundings { hostname, ..surroundings(args)? },
             secrets: BTreeMap::new(),
@@ -160,7 +165,8 @@ impl BuildRequest {
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),
             names: args.tags.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             outputs: outputs(args)?,
-            annotations: annotations(&args.annotations),
+            annotations: Annotations::of_flags(&args.annotations)
+                .map_err(|problem| UsageError::value("annotation", &args.annotations.join(" "), &problem))?,
             epoch,
             iidfile: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
@@ -266,14 +272,6 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, UsageError> {
     Ok(outputs)
 }
 
-/// `KEY=VALUE`, or with a level that there is one of here: `manifest:KEY=VALUE`.
-fn annotations(typed: &[String]) -> BTreeMap<String, String> {
-    pairs::labels(typed)
-        .into_iter()
-        .map(|(key, value)| (key.strip_prefix("manifest:").unwrap_or(&key).to_owned(), value))
-        .collect()
-}
-
 fn call(args: &BuildArgs) -> Result<Call, UsageError> {
     let Some(text) = args.call.as_deref() else {
         return Ok(if args.check { Call::Check(CallFormat::Text) } else { Call::Build });
@@ -349,7 +347,7 @@ mod tests {
         assert_eq!(request.dockerfile, DockerfileFrom::Stdin);
         assert_eq!(request.network, NetworkMode::None);
         assert_eq!(request.platforms.len(), 2);
-        assert!(request.pull && request.no_cache);
+        assert!(request.pull == PullPolicy::Always && request.no_cache);
     }
 
     #[test]

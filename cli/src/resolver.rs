@@ -8,6 +8,7 @@ use kiln_executor::source::Layout;
 use kiln_frontend::{ImageName, ImageResolver, ImageWanted, LayoutName, ResolveError, ResolvedImage};
 
 use crate::local;
+use crate::pulling::PullPolicy;
 use crate::report;
 use crate::wiring::Services;
 
@@ -17,13 +18,13 @@ const RESOLVED: &str = "resolved";
 /// Finds images for one build.
 pub(crate) struct Resolver<'a> {
     services: &'a Services,
-    pull: bool,
+    pull: PullPolicy,
     progress: Arc<dyn Progress>,
 }
 
 impl<'a> Resolver<'a> {
-    /// With `pull`, registries are asked even for what is known.
-    pub(crate) fn new(services: &'a Services, pull: bool, progress: Arc<dyn Progress>) -> Self {
+    /// Registries are asked as `pull` says.
+    pub(crate) fn new(services: &'a Services, pull: PullPolicy, progress: Arc<dyn Progress>) -> Self {
         Self { services, pull, progress }
     }
 
@@ -55,19 +56,30 @@ impl<'a> Resolver<'a> {
 
     async fn find(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, ResolveError> {
         let store = &self.services.store;
-        if !self.pull
-            && let Some(image) = here(store, reference, platform)?
-        {
-            return Ok(image);
-        }
+        let here = match self.pull {
+            PullPolicy::Always => None,
+            _ => here(store, reference, platform)?,
+        };
+        let here = match (self.pull, here) {
+            (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
+            (PullPolicy::Never, None) => {
+                let message = format!("{reference} for {platform} is not in the local store");
+                let help = Some("--pull=never asks no registry: pull the image first".to_owned());
+                return Err(ResolveError { message, help });
+            }
+            (_, here) => here,
+        };
         let help =
             "give a base image that exists, import one with `kiln import`, or name one with --build-context";
-        let remote = self
-            .services
-            .client()
-            .image(reference, platform)
-            .await
-            .map_err(|error| failed(&error, Some(help)))?;
+        let remote = match (self.services.client().image(reference, platform).await, here) {
+            (Ok(remote), _) => remote,
+            (Err(error), Some(image)) if error.is_unreachable() => return Ok(image),
+            (Err(error), _) => {
+                // A registry hides what one may not see behind a login: both may help.
+                let hint = error.hint().filter(|_| !error.is_not_found() && !error.is_unauthorized());
+                return Err(failed(&error, Some(hint.as_deref().unwrap_or(help))));
+            }
+        };
         let manifest = remote.manifest.digest();
         let keep = || -> Result<(), Box<dyn std::error::Error>> {
             let config = store.blobs().put(&remote.config_bytes)?;
@@ -97,11 +109,7 @@ impl<'a> Resolver<'a> {
 
 impl ImageResolver for Resolver<'_> {
     async fn resolve(&self, wanted: Vec<ImageWanted>) -> Vec<Result<ResolvedImage, ResolveError>> {
-        let mut found = Vec::with_capacity(wanted.len());
-        for wanted in &wanted {
-            found.push(self.one(wanted).await);
-        }
-        found
+        futures_util::future::join_all(wanted.iter().map(|wanted| self.one(wanted))).await
     }
 }
 

@@ -7,7 +7,7 @@ use kiln_cache::{OverlayXattrs, Store, StoreOptions};
 use kiln_executor::isolation::{Isolation, IsolationError, IsolationRequest, Rung, enter};
 use kiln_executor::launcher::Launcher;
 use kiln_executor::source::{GitOptions, Remote};
-use kiln_registry::{Client, ClientOptions, Credentials, ProxyOptions, Secret};
+use kiln_registry::{Client, ClientOptions, Credentials, ProxyOptions, RegistriesConf, Secret};
 use tokio::runtime::Runtime;
 
 use crate::args::Cli;
@@ -78,6 +78,11 @@ impl Services {
         self.client.get_or_init(|| Client::new(client_options(&self.environment)))
     }
 
+    /// The same for registries that may speak plain http or show a certificate that nobody signed.
+    pub(crate) fn insecure_client(&self, registries: impl Iterator<Item = String>) -> Client {
+        Client::new(ClientOptions { insecure: registries.collect(), ..client_options(&self.environment) })
+    }
+
     /// Fetches contexts that are elsewhere, with the user's SSH agent.
     pub(crate) fn remote(&self, ssh_agent: Option<PathBuf>) -> Remote {
         let git = GitOptions { ssh_agent, ..GitOptions::default() };
@@ -110,16 +115,33 @@ pub(crate) fn runtime() -> Result<Runtime, CommandError> {
 
 /// Credentials, proxies and certificates from where Docker and podman have them.
 pub(crate) fn client_options(environment: &Environment) -> ClientOptions {
+    let config = environment.config_dir();
+    // kiln's and Docker's own file first, then podman's in its order (containers-auth.json(5)).
     let mut files: Vec<PathBuf> = vec![environment.docker_config_dir().join("config.json")];
     if let Some(file) = environment.get("REGISTRY_AUTH_FILE") {
         files.push(file.into());
     }
-    if let Some(run) = environment.get("XDG_RUNTIME_DIR") {
-        files.push(PathBuf::from(run).join("containers/auth.json"));
-    }
+    files.push(match environment.get("XDG_RUNTIME_DIR") {
+        Some(run) => PathBuf::from(run).join("containers/auth.json"),
+        None => format!("/run/containers/{}/auth.json", environment.uid).into(),
+    });
+    files.push(config.join("containers/auth.json"));
+    let mut host_dirs = vec![config.join("containers/certs.d"), config.join("docker/certs.d")];
+    host_dirs.extend(
+        ["/etc/docker/certs.d", "/etc/containers/certs.d", "/etc/containerd/certs.d"].map(PathBuf::from),
+    );
+    let own_conf = environment.get("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from);
+    let confs = own_conf.map_or_else(
+        || vec![config.join("containers/registries.conf"), "/etc/containers/registries.conf".into()],
+        |file| vec![file],
+    );
+    let drop_ins =
+        vec!["/etc/containers/registries.conf.d".into(), config.join("containers/registries.conf.d")];
     let proxy = |upper: &str, lower: &str| environment.get(upper).or(environment.get(lower)).map(Secret::new);
     ClientOptions {
         credentials: Credentials::from_files(files),
+        host_dirs,
+        registries_conf: RegistriesConf { files: confs, directories: drop_ins },
         ca_files: environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect(),
         proxy: ProxyOptions {
             http: proxy("HTTP_PROXY", "http_proxy"),

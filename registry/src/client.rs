@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use kiln_core::Reference;
+use kiln_core::{DEFAULT_REGISTRY, Reference};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{OnceCell, Semaphore};
@@ -14,11 +14,15 @@ use crate::challenge::challenge;
 use crate::error::{ConnectKind, Fault};
 use crate::host_files;
 use crate::hosts::{address, is_loopback};
+use crate::registries_conf::{Rule, Rules};
 use crate::retry::Patience;
 use crate::session::{Session, Station, is_html};
 use crate::tls::Profile;
 use crate::transport::Transport;
-use crate::{ClientOptions, Credentials, Endpoint, Http, Login, RegistryError, RetryPolicy, TlsFiles, Watch};
+use crate::{
+    ClientOptions, Credentials, Endpoint, Http, Login, RegistryError, RegistryHosts, RetryPolicy, TlsFiles,
+    Watch,
+};
 
 /// A client of any number of registries. Cheap to clone; clones share connections, tokens and limits.
 #[derive(Clone)]
@@ -32,6 +36,7 @@ struct Shared {
     transport: Transport,
     registries: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Stations>>>>>,
     transfers: Semaphore,
+    rules: OnceCell<Rules>,
 }
 
 /// The endpoints of one registry.
@@ -54,7 +59,8 @@ impl Client {
         let transfers = Semaphore::new(options.parallel.max(1));
         let options = Arc::new(options);
         let transport = Transport::new(Arc::clone(&options));
-        let shared = Shared { options, transport, registries: Mutex::default(), transfers };
+        let shared =
+            Shared { options, transport, registries: Mutex::default(), transfers, rules: OnceCell::new() };
         Self { shared: Arc::new(shared), watch: Arc::new(()) }
     }
 
@@ -76,7 +82,7 @@ impl Client {
     pub async fn login_check(&self, registry: &str, login: &Login) -> Result<(), RegistryError> {
         let attempt = format!("log in to {registry}");
         let failed = |fault| RegistryError::new(attempt.clone(), fault);
-        let known = self.stations(registry).await.map_err(failed)?.own.clone();
+        let known = self.stations(registry, None).await.map_err(failed)?.own.clone();
         let credentials = Credentials::none().with(registry, login.clone());
         let station = Arc::new(Station {
             authenticator: Authenticator::new(
@@ -87,8 +93,10 @@ impl Client {
             ),
             base: known.base.clone(),
             profile: known.profile.clone(),
+            strip_prefix: String::new(),
             repository_prefix: String::new(),
             resolve: true,
+            digests: true,
             mirror_of: None,
             upload_piece: AtomicU64::new(0),
         });
@@ -135,8 +143,9 @@ impl Client {
 
     /// Where `reference` can be pulled from, in order; `tag` says that a tag is to be resolved.
     pub(crate) async fn sources(&self, reference: &Reference, tag: bool) -> Result<Vec<Session>, Fault> {
-        let stations = self.stations(reference.registry()).await?;
-        let usable = stations.all.iter().filter(|station| station.resolve || !tag);
+        let stations = self.stations_of(reference).await?;
+        let usable =
+            stations.all.iter().filter(|station| if tag { station.resolve } else { station.digests });
         Ok(usable.map(|station| self.session(station, reference, "pull", &[])).collect())
     }
 
@@ -146,7 +155,7 @@ impl Client {
         reference: &Reference,
         from: &[&Reference],
     ) -> Result<Session, Fault> {
-        let stations = self.stations(reference.registry()).await?;
+        let stations = self.stations_of(reference).await?;
         Ok(self.session(&stations.own, reference, "pull,push", from))
     }
 
@@ -157,12 +166,9 @@ impl Client {
         actions: &str,
         from: &[&Reference],
     ) -> Session {
-        let repository = match station.repository_prefix.trim_matches('/') {
-            "" => reference.repository().to_owned(),
-            prefix => format!("{prefix}/{}", reference.repository()),
-        };
+        let repository = station.repository(reference.repository());
         let mut scopes = Scopes::from([scope(&repository, actions)]);
-        scopes.extend(from.iter().map(|other| scope(other.repository(), "pull")));
+        scopes.extend(from.iter().map(|other| scope(&station.repository(other.repository()), "pull")));
         Session { station: Arc::clone(station), transport: self.shared.transport.clone(), repository, scopes }
     }
 
@@ -175,19 +181,46 @@ impl Client {
         }
     }
 
-    async fn stations(&self, registry: &str) -> Result<Arc<Stations>, Fault> {
-        let cell = {
-            let mut registries = self.shared.registries.lock().expect("no panic while locked");
-            Arc::clone(registries.entry(registry.to_owned()).or_default())
+    /// What serves `reference`: what the caller said of its registry, or the rule of `registries.conf` for its name, or
+    /// the registry's folder.
+    async fn stations_of(&self, reference: &Reference) -> Result<Arc<Stations>, Fault> {
+        let registry = reference.registry();
+        let rule = if self.shared.options.hosts.registries.contains_key(registry) {
+            None
+        } else {
+            let read = || async { Rules::read(&self.shared.options.registries_conf) };
+            self.shared.rules.get_or_try_init(read).await?.of(reference)
         };
-        cell.get_or_try_init(|| self.find_stations(registry)).await.cloned()
+        self.stations(registry, rule).await
     }
 
-    async fn find_stations(&self, registry: &str) -> Result<Arc<Stations>, Fault> {
+    async fn stations(&self, registry: &str, rule: Option<&Rule>) -> Result<Arc<Stations>, Fault> {
+        let key = rule.map_or_else(|| registry.to_owned(), |rule| rule.key(registry));
+        let cell = {
+            let mut registries = self.shared.registries.lock().expect("no panic while locked");
+            Arc::clone(registries.entry(key).or_default())
+        };
+        cell.get_or_try_init(|| self.find_stations(registry, rule)).await.cloned()
+    }
+
+    /// The endpoints of a rule, with the certificates that are kept for their hosts.
+    fn ruled(&self, registry: &str, rule: &Rule) -> Result<RegistryHosts, Fault> {
+        let mut hosts = rule.hosts(registry)?;
+        for endpoint in hosts.mirrors.iter_mut().chain(&mut hosts.upstream) {
+            endpoint.tls = host_files::read(&self.shared.options.host_dirs, &endpoint.url)?.tls;
+        }
+        Ok(hosts)
+    }
+
+    async fn find_stations(&self, registry: &str, rule: Option<&Rule>) -> Result<Arc<Stations>, Fault> {
         let found;
-        let hosts = match self.shared.options.hosts.registries.get(registry) {
-            Some(hosts) => hosts,
-            None => {
+        let hosts = match (self.shared.options.hosts.registries.get(registry), rule) {
+            (Some(hosts), _) => hosts,
+            (None, Some(rule)) => {
+                found = self.ruled(registry, rule)?;
+                &found
+            }
+            (None, None) => {
                 found = host_files::read(&self.shared.options.host_dirs, registry)?;
                 &found
             }
@@ -227,15 +260,22 @@ impl Client {
             self.probe(&endpoint.url, &endpoint.tls, endpoint.skip_verify).await?
         };
         let profile = Profile { files: endpoint.tls.clone(), verify };
-        // A mirror is asked with the login for its own name.
-        let known_as = if mirror { crate::hosts::authority(&base) } else { registry.to_owned() };
+        // A mirror is asked with the login for its own name, and so is another place that a rule gives a registry.
+        let elsewhere = !endpoint.url.contains("://") && endpoint.url != address(registry);
+        let known_as = match crate::hosts::authority(&base).as_str() {
+            _ if !mirror && !elsewhere => registry.to_owned(),
+            host if host == address(DEFAULT_REGISTRY) => DEFAULT_REGISTRY.to_owned(),
+            host => host.to_owned(),
+        };
         let credentials = self.shared.options.credentials.clone();
         Ok(Station {
             authenticator: Authenticator::new(known_as, base.clone(), profile.clone(), credentials),
             base,
             profile,
+            strip_prefix: endpoint.strip_prefix.clone(),
             repository_prefix: endpoint.repository_prefix.clone(),
             resolve: endpoint.resolve,
+            digests: endpoint.digests,
             mirror_of: mirror.then(|| registry.to_owned()),
             upload_piece: AtomicU64::new(0),
         })

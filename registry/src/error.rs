@@ -236,6 +236,14 @@ pub enum Fault {
         /// Why.
         reason: String,
     },
+    /// `registries.conf` forbids it.
+    #[error("`{prefix}` is blocked by `{}`", .file.display())]
+    Blocked {
+        /// The rule's prefix.
+        prefix: String,
+        /// Where the rule is.
+        file: PathBuf,
+    },
     /// A credential file or helper.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
@@ -318,6 +326,10 @@ impl Fault {
             Self::Status { status: 413, .. } => {
                 "a proxy before the registry limits the size of requests: raise its limit".to_owned()
             }
+            Self::Sink(cause) if cause.kind() == io::ErrorKind::StorageFull => {
+                "make room with `kiln prune`, or put the store elsewhere with KILN_ROOT".to_owned()
+            }
+            Self::Blocked { .. } => "use another name, or change the rule".to_owned(),
             _ => return None,
         })
     }
@@ -350,7 +362,10 @@ fn connect_hint(kind: ConnectKind, host: &str) -> Option<String> {
         ConnectKind::Plaintext => format!("if {host} speaks plain http, declare it an insecure registry"),
         ConnectKind::NoRoots => "install the package ca-certificates, or set SSL_CERT_FILE".to_owned(),
         ConnectKind::Proxy => "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY".to_owned(),
-        ConnectKind::Certificate | ConnectKind::Other => return None,
+        ConnectKind::Certificate => {
+            "check this machine's clock, or ask whoever runs the registry to renew its certificate".to_owned()
+        }
+        ConnectKind::Other => return None,
     })
 }
 

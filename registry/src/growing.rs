@@ -1,22 +1,25 @@
 //! A blob that is sent while it is still being made: nobody knows its digest or its size yet.
 //!
-//! One request takes what there is and what comes (`Transfer-Encoding: chunked`, as `docker push` sends layers). As soon
+//! One request takes what there is and what comes (`Transfer-Encoding: chunked`, as `docker push` sends layers); where
+//! an upload would not survive a broken connection, several in turn. As soon
 //! as the digest is known, the registry is asked whether it has the blob from elsewhere, and the rest is spared. Whatever
-//! goes wrong with that one request, the blob is finished first and then goes on as any other, from where it stands.
+//! goes wrong with a request, the blob is finished first and then goes on as any other, from where it stands.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kiln_core::{Digest, Reference};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONNECTION, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 
 use crate::error::Fault;
 use crate::session::Session;
-use crate::stream::Upload;
+use crate::stream::{Length, Upload};
 use crate::transport::Payload;
-use crate::upload::{Begun, Push, Sending, begin, cancel, confirmed, exists, expired, location, set};
+use crate::upload::{
+    Begun, FRAGILE_PIECE, Push, Sending, begin, cancel, confirmed, exists, expired, is_fragile, location, set,
+};
 use crate::{BlobSource, Client, Pushed, RegistryError, Watch};
 
 /// What a blob turned out to be: its digest and its size.
@@ -106,66 +109,84 @@ async fn grow(
     if session.station.upload_piece.load(Ordering::Relaxed) > 0 {
         return Ok(Grown::Partly(Some(started(begun, 0, false, Arc::default()))));
     }
-    let last = Arc::new(AtomicU64::new(0));
-    let mut request = session.transport.request(Method::PATCH, begun.location.clone());
-    request.body = body(source, watch, &last);
-    set(&mut request.headers, CONTENT_TYPE, "application/octet-stream");
-    request.patience = session.transport.options().commit_timeout;
+    let fragile = is_fragile(&begun.location);
+    let most = if fragile { FRAGILE_PIECE } else { u64::MAX };
     let looking = async {
         let (digest, _) = made.as_mut().await?;
         exists(session, &format!("blobs/{digest}")).await.ok()
     };
-    let (mut sending, mut looking) = (pin!(session.send(request)), pin!(looking));
-    let mut looked = false;
-    let answer = loop {
-        tokio::select! {
-            biased;
-            answer = &mut sending => break answer,
-            there = &mut looking, if !looked => {
-                looked = true;
-                if there == Some(true) && let Some(Some(whole)) = known.get() {
-                    cancel(session, begun).await;
-                    return Ok(Grown::Existed(*whole));
+    let mut looking = pin!(looking);
+    let (mut begun, mut offset, mut looked) = (begun, 0, false);
+    loop {
+        let last = Arc::new(AtomicU64::new(0));
+        let mut request = session.transport.request(Method::PATCH, begun.location.clone());
+        request.body = body(source, watch, offset, most, &last);
+        set(&mut request.headers, CONTENT_TYPE, "application/octet-stream");
+        if fragile {
+            set(&mut request.headers, CONNECTION, "close");
+        }
+        request.patience = session.transport.options().commit_timeout;
+        let mut sending = pin!(session.send(request));
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut sending => break answer,
+                there = &mut looking, if !looked => {
+                    looked = true;
+                    if there == Some(true) && let Some(Some(whole)) = known.get() {
+                        cancel(session, begun).await;
+                        return Ok(Grown::Existed(*whole));
+                    }
                 }
             }
+        };
+        let fault = match answer {
+            Ok(answer) => match answer.response.status() {
+                StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT => {
+                    let went = last.load(Ordering::Relaxed);
+                    let kept = confirmed(&answer).filter(|kept| (offset + 1..=offset + went).contains(kept));
+                    offset = kept.unwrap_or(offset + went);
+                    begun.location = location(&answer)?;
+                    if went == most {
+                        continue;
+                    }
+                    return Ok(Grown::Partly(Some(started(begun, offset, false, last))));
+                }
+                StatusCode::UNAUTHORIZED => expired(session, answer).await,
+                _ => session.refused(answer).await,
+            },
+            Err(fault) => fault,
+        };
+        if matches!(fault, Fault::Source(_)) {
+            return Err(fault);
         }
-    };
-    let fault = match answer {
-        Ok(answer) => match answer.response.status() {
-            StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT => {
-                let went = last.load(Ordering::Relaxed);
-                let kept = confirmed(&answer).filter(|offset| (1..=went).contains(offset));
-                let begun = Begun { location: location(&answer)?, ..begun };
-                return Ok(Grown::Partly(Some(started(begun, kept.unwrap_or(went), false, last))));
-            }
-            StatusCode::UNAUTHORIZED => expired(session, answer).await,
-            _ => session.refused(answer).await,
-        },
-        Err(fault) => fault,
-    };
-    if matches!(fault, Fault::Source(_)) {
-        return Err(fault);
+        if fault.is_transient() {
+            return Ok(Grown::Broken(Some(started(begun, offset, true, last)), fault));
+        }
+        // Refused as it came, without a length or in one piece: it may be welcome otherwise.
+        cancel(session, begun).await;
+        return Ok(Grown::Partly(None));
     }
-    if fault.is_transient() {
-        return Ok(Grown::Broken(Some(started(begun, 0, true, last)), fault));
-    }
-    // Refused as it came, without a length or in one piece: it may be welcome otherwise.
-    cancel(session, begun).await;
-    Ok(Grown::Partly(None))
 }
 
 fn started(begun: Begun, offset: u64, broken: bool, last: Arc<AtomicU64>) -> Sending {
     Sending { location: begun.location, offset, min_piece: begun.min_piece, broken, last }
 }
 
-fn body(source: &Arc<dyn BlobSource>, watch: &Arc<dyn Watch>, last: &Arc<AtomicU64>) -> Payload {
+fn body(
+    source: &Arc<dyn BlobSource>,
+    watch: &Arc<dyn Watch>,
+    offset: u64,
+    most: u64,
+    last: &Arc<AtomicU64>,
+) -> Payload {
     let (source, watch, last) = (Arc::clone(source), Arc::clone(watch), Arc::clone(last));
     Payload::Stream(Upload {
-        open: Box::new(move || source.open(0)),
-        length: None,
+        open: Box::new(move || source.open(offset)),
+        length: Length::UpTo(most),
         sent: Box::new(move |bytes| {
             let went = last.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            watch.bytes(went, 0);
+            watch.bytes(offset + went, 0);
         }),
     })
 }

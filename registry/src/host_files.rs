@@ -137,11 +137,10 @@ fn endpoint(url: &str, fields: HostFields, folder: &Path) -> Result<Endpoint, St
         _ => (url.strip_suffix("/v2").unwrap_or(url), ""),
     };
     Ok(Endpoint {
-        url: base.to_owned(),
         repository_prefix: prefix.to_owned(),
-        resolve: true,
         skip_verify: fields.skip_verify,
         tls: tls(fields.ca, fields.client, folder)?,
+        ..Endpoint::new(base)
     })
 }
 

@@ -32,10 +32,14 @@ pub struct RegistryHosts {
 pub struct Endpoint {
     /// `https://mirror.example.com`, without `/v2`. A path is put before `/v2`.
     pub url: String,
+    /// Taken from the beginning of the repository's name first.
+    pub strip_prefix: String,
     /// Put before the repository's name: a mirror that keeps `library/busybox` as `hub/library/busybox` has `hub`.
     pub repository_prefix: String,
     /// Whether tags may be asked here, or only digests.
     pub resolve: bool,
+    /// Whether digests may be asked here, or only tags.
+    pub digests: bool,
     /// Whether a certificate that nobody signed is accepted.
     pub skip_verify: bool,
     /// Certificates for this endpoint.
@@ -56,8 +60,10 @@ impl Endpoint {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            strip_prefix: String::new(),
             repository_prefix: String::new(),
             resolve: true,
+            digests: true,
             skip_verify: false,
             tls: TlsFiles::default(),
         }

@@ -12,7 +12,7 @@
 //! | `auth`, `challenge` | tokens: asking, remembering, refreshing |
 //! | `credentials` | Docker's and podman's files and credential helpers: [`Credentials`], [`Login`] |
 //! | `transport`, `tls`, `redirect` | connections, certificates, where a redirect may lead |
-//! | `hosts`, `host_files` | which endpoints serve a registry: [`Hosts`], [`Endpoint`] |
+//! | `hosts`, `host_files`, `registries_conf` | which endpoints serve a registry: [`Hosts`], [`Endpoint`] |
 //! | `retry` | what is tried again, when, and for how long: [`RetryPolicy`] |
 //! | `fetch` | single files: [`Http`] |
 //!
@@ -36,6 +36,7 @@ mod options;
 mod pull;
 mod push;
 mod redirect;
+mod registries_conf;
 mod retry;
 mod session;
 mod stream;
@@ -54,6 +55,7 @@ pub use manifest::{
     ACCEPTED_MANIFESTS, Document, Fetched, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
 };
 pub use options::{ClientOptions, ProxyOptions};
+pub use registries_conf::RegistriesConf;
 pub use retry::RetryPolicy;
 pub use upload::{BlobSource, Pushed};
 pub use watch::{Retrying, Watch};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Credentials, Hosts, RetryPolicy, Secret};
+use crate::{Credentials, Hosts, RegistriesConf, RetryPolicy, Secret};
 
 /// What a [`Client`](crate::Client) is told once. The command line fills it from arguments, environment and files.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct ClientOptions {
     /// `/etc/containerd/certs.d`: `*.crt` are authorities, `*.cert` and `*.key` the client's certificate, `hosts.toml`
     /// the mirrors. Read when a registry that `hosts` does not know is first used.
     pub host_dirs: Vec<PathBuf>,
+    /// podman's `registries.conf`. Read when the first registry is used.
+    pub registries_conf: RegistriesConf,
     /// Registries (`host[:port]`) that may speak plain http or show a certificate that nobody signed: https without
     /// verification is tried first, then http. Loopback hosts speak plain http without being named here.
     pub insecure: Vec<String>,
@@ -43,6 +45,7 @@ impl Default for ClientOptions {
             credentials: Credentials::none(),
             hosts: Hosts::default(),
             host_dirs: Vec::new(),
+            registries_conf: RegistriesConf::default(),
             insecure: Vec::new(),
             ca_files: Vec::new(),
             proxy: ProxyOptions::default(),

@@ -24,9 +24,12 @@ pub(crate) struct Station {
     pub(crate) base: Url,
     pub(crate) profile: Profile,
     pub(crate) authenticator: Authenticator,
+    pub(crate) strip_prefix: String,
     pub(crate) repository_prefix: String,
     /// Whether tags may be asked here.
     pub(crate) resolve: bool,
+    /// Whether digests may be asked here.
+    pub(crate) digests: bool,
     /// The registry that it mirrors; `None` for the registry itself.
     pub(crate) mirror_of: Option<String>,
     /// Set when an upload was lost with its connection: bytes that get through in one piece.
@@ -41,6 +44,21 @@ pub(crate) struct Session {
     /// With the station's prefix.
     pub(crate) repository: String,
     pub(crate) scopes: Scopes,
+}
+
+impl Station {
+    /// What a repository is called here.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        let rest = match name.strip_prefix(&*self.strip_prefix) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.trim_start_matches('/'),
+            _ => name,
+        };
+        match (self.repository_prefix.trim_matches('/'), rest) {
+            ("", rest) => rest.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, rest) => format!("{prefix}/{rest}"),
+        }
+    }
 }
 
 impl Session {

@@ -24,10 +24,18 @@ pub(crate) type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Se
 pub(crate) struct Upload {
     /// Opens the source where the body begins.
     pub(crate) open: Open,
-    /// The body's length in bytes; `None` goes to the source's end, wherever that will be.
-    pub(crate) length: Option<u64>,
+    /// The body's length in bytes.
+    pub(crate) length: Length,
     /// Told the number of bytes of each piece that the connection took.
     pub(crate) sent: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// How long a body is.
+#[derive(Clone, Copy)]
+pub(crate) enum Length {
+    Exactly(u64),
+    /// As long as the source is, wherever that ends, and this at most.
+    UpTo(u64),
 }
 
 /// What is known of an upload that is under way.
@@ -46,8 +54,11 @@ impl Upload {
     /// The body as a stream, and its pulse.
     pub(crate) fn into_body(self) -> (impl Stream<Item = io::Result<Bytes>> + Send + 'static, Pulse) {
         let Self { open, length, sent } = self;
-        let pulse =
-            Pulse(Arc::new(Mutex::new(State { moved: Some(Instant::now()), left: length, failure: None })));
+        let left = match length {
+            Length::Exactly(length) => Some(length),
+            Length::UpTo(_) => None,
+        };
+        let pulse = Pulse(Arc::new(Mutex::new(State { moved: Some(Instant::now()), left, failure: None })));
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::task::spawn_blocking(move || read_pieces(open, length, &sender));
         let stream =
@@ -84,7 +95,7 @@ enum Ended {
     Broken(Fault),
 }
 
-fn read_pieces(open: Open, length: Option<u64>, sender: &mpsc::Sender<Result<Bytes, Ended>>) {
+fn read_pieces(open: Open, length: Length, sender: &mpsc::Sender<Result<Bytes, Ended>>) {
     let mut read = 0_u64;
     let mut source = match open() {
         Ok(source) => source,
@@ -93,12 +104,15 @@ fn read_pieces(open: Open, length: Option<u64>, sender: &mpsc::Sender<Result<Byt
             return;
         }
     };
-    while length.is_none_or(|length| read < length) {
-        let left = length.map_or(PIECE, |length| usize::try_from(length - read).unwrap_or(PIECE));
+    let (Length::Exactly(most) | Length::UpTo(most)) = length;
+    while read < most {
+        let left = usize::try_from(most - read).unwrap_or(PIECE);
         let mut piece = vec![0; PIECE.min(left)];
         let next = match (source.read(&mut piece), length) {
-            (Ok(0), None) => Err(Ended::Whole),
-            (Ok(0), Some(expected)) => Err(Ended::Broken(Fault::ShortSource { expected, found: read })),
+            (Ok(0), Length::UpTo(_)) => Err(Ended::Whole),
+            (Ok(0), Length::Exactly(expected)) => {
+                Err(Ended::Broken(Fault::ShortSource { expected, found: read }))
+            }
             (Ok(n), _) => {
                 read += n as u64;
                 piece.truncate(n);
@@ -112,6 +126,9 @@ fn read_pieces(open: Open, length: Option<u64>, sender: &mpsc::Sender<Result<Byt
         if sender.blocking_send(next).is_err() || ended {
             return;
         }
+    }
+    if matches!(length, Length::UpTo(_)) {
+        let _ = sender.blocking_send(Err(Ended::Whole));
     }
 }
 

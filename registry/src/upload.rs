@@ -15,13 +15,23 @@ use crate::error::Fault;
 use crate::redirect;
 use crate::retry::Patience;
 use crate::session::Session;
-use crate::stream::Upload;
+use crate::stream::{Length, Upload};
 use crate::transport::{Answer, Payload};
 
 /// Blobs up to this many bytes go in one request after the first.
 const SMALL: u64 = 1 << 20;
 /// No piece of an upload is made smaller than this, the last excepted: object stores want as much.
 const MIN_PIECE: u64 = 5 << 20;
+
+/// What a fragile upload is sent in, each piece on a connection of its own.
+pub(crate) const FRAGILE_PIECE: u64 = 32 << 20;
+
+/// Whether the upload does not survive a connection that breaks within a request. Registries of the distribution line keep
+/// the upload's offset in a signed `_state` of its address, and drop the upload when they find that they have more than
+/// that says: all of it would have to be sent again.
+pub(crate) fn is_fragile(location: &Url) -> bool {
+    location.query_pairs().any(|(name, _)| name == "_state")
+}
 
 /// Content that can be read again from any offset, on a thread that may block.
 pub trait BlobSource: Send + Sync + 'static {
@@ -256,7 +266,10 @@ impl Push {
 
     async fn send_all(&mut self, patience: &mut Patience<'_>) -> Result<(), Fault> {
         let Some(sending) = &mut self.upload else { return Ok(()) };
-        let pieces = self.session.station.upload_piece.load(Ordering::Relaxed);
+        let pieces = match self.session.station.upload_piece.load(Ordering::Relaxed) {
+            0 if is_fragile(&sending.location) => FRAGILE_PIECE,
+            pieces => pieces,
+        };
         let in_one = self.size <= SMALL && sending.offset == 0;
         while !in_one && sending.offset < self.size {
             let left = self.size - sending.offset;
@@ -324,7 +337,7 @@ fn body(
     last.store(0, Ordering::Relaxed);
     Payload::Stream(Upload {
         open: Box::new(move || source.open(offset)),
-        length: Some(length),
+        length: Length::Exactly(length),
         sent: Box::new(move |bytes| {
             let went = last.fetch_add(bytes, Ordering::Relaxed) + bytes;
             watch.bytes(offset + went, size);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
 use crate::progress::ProgressMode;
 
@@ -39,9 +39,9 @@ pub(crate) struct BuildArgs {
     /// Stages to perform whatever is known
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Ask the registry for newer base images
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
-    pub(crate) pull: bool,
+    /// When to ask registries for base images: always (or alone), newer, missing, never
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "missing", value_name = "WHEN", hide_default_value = true)]
+    pub(crate) pull: String,
     /// Network of RUN steps: default, host, none, private
     #[arg(long, value_name = "MODE", default_value = "default", hide_default_value = true)]
     pub(crate) network: String,

@@ -80,7 +80,7 @@ pub(crate) struct RunArgs {
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// Whether to pull the image first: always, missing, never
+    /// Whether to pull the image first: always, newer, missing, never
     #[arg(long, value_name = "WHEN", default_value = "missing", hide_default_value = true)]
     pub(crate) pull: String,
     /// Say nothing while pulling

@@ -20,6 +20,7 @@ use crate::container::network::ContainerNetwork;
 use crate::container::process;
 use crate::local;
 use crate::progress::{ProgressMode, Reporter};
+use crate::pulling::PullPolicy;
 use crate::request::{UsageError, limits};
 use crate::terminal::{self, RawMode};
 use crate::wiring::Services;
@@ -67,18 +68,20 @@ async fn find_or_pull(args: &RunArgs, services: &Services) -> Result<ImageRecord
     let platform = args.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let fits =
         |image: &ImageRecord| platform.as_ref().is_none_or(|platform| *platform == image.config.platform());
-    let never = match args.pull.as_str() {
-        "missing" | "always" => false,
-        "never" => true,
-        other => return Err(UsageError::value("pull", other, "expected always, missing or never").into()),
-    };
-    if args.pull != "always" {
+    let policy: PullPolicy =
+        args.pull.parse().map_err(|problem: String| UsageError::value("pull", &args.pull, &problem))?;
+    let mut stored = None;
+    if policy != PullPolicy::Always {
         match local::find(&services.store, &args.image) {
+            Ok(image) if fits(&image.record) && policy == PullPolicy::Newer => stored = Some(image.record),
             Ok(image) if fits(&image.record) => return Ok(image.record),
             Ok(_) => {}
-            Err(local::LocalError::Missing(_)) if !never => {}
+            Err(local::LocalError::Missing(_)) if policy != PullPolicy::Never => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    if policy == PullPolicy::Never {
+        return Err(local::LocalError::Missing(args.image.clone()).into());
     }
     let name: Reference = args.image.parse()?;
     let mode = if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto };
@@ -86,7 +89,10 @@ async fn find_or_pull(args: &RunArgs, services: &Services) -> Result<ImageRecord
     let progress: Arc<dyn Progress> = if args.quiet { Arc::new(Silent) } else { Arc::clone(&reporter) as _ };
     let pulled = services.pull(&name, &platform.unwrap_or_else(Platform::host), &progress).await;
     reporter.close();
-    pulled
+    match (pulled, stored) {
+        (Err(CommandError::Registry(error)), Some(image)) if error.is_unreachable() => Ok(image),
+        (pulled, _) => pulled,
+    }
 }
 
 fn user(

@@ -1,4 +1,6 @@
 //! Pushes and pulls through the command line: real registries, bad lines, other tools at the other end.
 
+mod config;
 mod line;
+mod odd;
 mod push;
