@@ -7,6 +7,7 @@
 //! | `store`, `session`, `lock`, `trash` | [`Store`], what each process of it uses, locks between processes |
 //! | `content` | [`Blobs`] by digest |
 //! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
+//! | `history` | [`PastBuilds`] and what they told |
 //! | `gc` | [`PrunePolicy`], [`DiskUsage`], [`Checked`] |
 //!
 //! **Invariant:** knows neither Dockerfiles nor processes. A lookup that finds something damaged or half there finds
@@ -14,6 +15,7 @@
 
 mod content;
 mod gc;
+mod history;
 mod index;
 mod layer;
 mod lock;
@@ -23,6 +25,7 @@ mod trash;
 
 pub use content::{BlobError, BlobWriter, Blobs};
 pub use gc::{Checked, Damage, Damaged, DiskUsage, Freed, PrunePolicy, RecordKind, UsageRecord};
+pub use history::{PastBuild, PastBuilds};
 pub use index::{
     BuildRow, Fact, FileStat, ImageRecord, Index, IndexError, Origin, PackedLayer, StatTable,
     StatTableBuilder, StoredImage,

@@ -91,6 +91,7 @@ impl StoreError {
 /// db/1.sqlite                      the index
 /// stat/1/<context>                 the stat index
 /// mounts/<id>/                     RUN --mount=type=cache
+/// history/<time>-<id>              past builds
 /// tmp/<session>/ leases/<session>  half-made things and what is in use, of living processes
 /// locks/ trash/                    flock files; what is being removed
 /// ```
@@ -227,6 +228,10 @@ impl Store {
     /// Waits until all that was thrown away is gone from the disk.
     pub fn empty_trash(&self) -> Result<(), StoreError> {
         self.shared.session.trash().empty().map_err(StoreError::io("empty", self.root().join("trash")))
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.shared.session
     }
 
     pub(crate) fn trash(&self) -> &Trash {

@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is made of it in `request` and in each command.
 
 mod build;
+mod history;
 mod imagetools;
 mod network;
 mod run;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::BuildArgs;
+pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::network::NetworkArgs;
 pub(crate) use self::run::RunArgs;
@@ -50,7 +52,7 @@ pub(crate) enum Command {
     Rmi(RmiArgs),
     /// Show an image's configuration
     Inspect(InspectArgs),
-    /// Show how an image was made
+    /// List past builds and show them, or show how an image was made
     History(HistoryArgs),
     /// Write images to a tar archive
     Save(SaveArgs),
@@ -163,19 +165,6 @@ pub(crate) struct InspectArgs {
     pub(crate) images: Vec<String>,
     /// json
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
-    pub(crate) format: String,
-}
-
-/// `kiln history`
-#[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// The image
-    pub(crate) image: String,
-    /// Print instructions in full
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub(crate) format: String,
 }
 

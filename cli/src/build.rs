@@ -20,6 +20,7 @@ use crate::container::network::networks;
 use crate::contexts::Contexts;
 use crate::environment::now;
 use crate::error::CommandError;
+use crate::explain::{Explanations, Identity, Solved};
 use crate::remote;
 use crate::request::BuildRequest;
 use crate::resolver::Resolver;
@@ -52,18 +53,20 @@ pub(crate) async fn build(
     source: &BuildSource,
     with: &Services,
     progress: &Arc<dyn Progress>,
+    explanations: &Explanations,
 ) -> Result<Vec<Built>, CommandError> {
     let dockerfile = parse(source, request, progress)?;
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
-    let builds = platforms
-        .into_iter()
-        .map(|platform| build_one(request, source, &contexts, &dockerfile, platform, with, progress));
+    let builds = platforms.into_iter().map(|platform| {
+        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations)
+    });
     futures_util::future::try_join_all(builds).await
 }
 
 /// One platform, from the tree to the layers.
+#[expect(clippy::too_many_arguments, reason = "what all platforms share, and the platform")]
 async fn build_one(
     request: &BuildRequest,
     source: &BuildSource,
@@ -72,6 +75,7 @@ async fn build_one(
     platform: Platform,
     with: &Services,
     progress: &Arc<dyn Progress>,
+    explanations: &Explanations,
 ) -> Result<Built, CommandError> {
     let options = frontend_options(request, contexts, platform.clone());
     let mut stages = frontend::plan(dockerfile, &options)?;
@@ -86,7 +90,19 @@ async fn build_one(
     let graph = Arc::new(lowered.graph);
     let executor = executor(request, contexts, with, progress)?;
     let worker = Arc::new(BuildWorker::new(with.store.clone(), executor));
-    let solved = kiln_solver::solve(Arc::clone(&graph), lowered.root, worker, Arc::clone(progress)).await;
+    let solved =
+        kiln_solver::solve(Arc::clone(&graph), lowered.root, Arc::clone(&worker), Arc::clone(progress)).await;
+    explanations.add(
+        &with.store,
+        &Solved {
+            graph: &graph,
+            root: lowered.root,
+            decisions: &worker.decisions(),
+            identity: Identity::new(request, source, &platform),
+            platform: &platform,
+            request,
+        },
+    );
     let output = solved.map_err(|error| {
         let place = graph.vertex(error.vertex()).about.place.clone();
         match error {

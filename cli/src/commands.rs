@@ -12,6 +12,7 @@ mod info;
 mod inspect;
 mod load;
 mod login;
+mod past;
 mod prune;
 mod pull;
 mod push;

@@ -15,6 +15,8 @@ mod contexts;
 mod durable;
 mod environment;
 mod error;
+mod explain;
+mod history;
 mod imagetools;
 mod local;
 mod output;

@@ -17,6 +17,7 @@ use crate::annotations::Level;
 use crate::build::Built;
 use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
+use crate::explain::Explained;
 use crate::local;
 use crate::output::{Destination, Output, OutputKind};
 use crate::pack::pack;
@@ -331,6 +332,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 pub(crate) fn write_files(
     request: &BuildRequest,
     finished: &Finished,
+    explained: &[Explained],
     services: &Services,
 ) -> Result<(), CommandError> {
     let write = |what: &'static str, path: &Path, text: String| {
@@ -352,6 +354,9 @@ pub(crate) fn write_files(
         }
         if !finished.names.is_empty() {
             metadata["image.name"] = finished.names.join(",").into();
+        }
+        if request.explain {
+            metadata["kiln.explanation"] = serde_json::to_value(explained)?;
         }
         write("metadata file", path, format!("{}\n", serde_json::to_string_pretty(&metadata)?))?;
     }

@@ -145,6 +145,23 @@ fn draw(mut display: Box<dyn Display>, events: &Receiver<(Instant, Event)>, star
     display.finish(started.elapsed());
 }
 
+/// Writes the events of a past build to standard output as plain lines.
+pub(crate) fn replay_plain(events: &[(Duration, Event)]) {
+    replay(&mut plain::Plain::to(Box::new(std::io::stdout())), events);
+}
+
+/// Writes the events of a past build to standard output as BuildKit's status messages.
+pub(crate) fn replay_rawjson(events: &[(Duration, Event)], began: SystemTime) {
+    replay(&mut rawjson::RawJson::to(Box::new(std::io::stdout()), began), events);
+}
+
+fn replay(display: &mut dyn Display, events: &[(Duration, Event)]) {
+    for (at, event) in events {
+        display.event(*at, event);
+    }
+    display.finish(events.last().map_or(Duration::ZERO, |(at, _)| *at));
+}
+
 /// A time of the drawing as wall-clock time.
 fn wall(started: SystemTime, at: Duration) -> SystemTime {
     started + at

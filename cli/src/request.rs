@@ -69,6 +69,10 @@ pub(crate) struct BuildRequest {
     pub(crate) quiet: bool,
     /// `--progress`.
     pub(crate) progress: ProgressMode,
+    /// `--timeline`.
+    pub(crate) timeline: Option<PathBuf>,
+    /// `--explain`.
+    pub(crate) explain: bool,
     /// `--call`, `--check`.
     pub(crate) call: Call,
 }
@@ -172,6 +176,8 @@ impl BuildRequest {
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet,
             progress: if args.quiet { ProgressMode::Quiet } else { args.progress },
+            timeline: args.timeline.clone(),
+            explain: args.explain,
             call: call(args)?,
         };
         for text in &args.secrets {

@@ -1,17 +1,20 @@
 //! The solver's worker: what was made is looked up in the store, what was not is performed by the executor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_cache::{FileLock, Store};
 use kiln_core::{ContentHash, Op, Snapshot, Source, StepId, Vertex};
 use kiln_executor::{Ahead, Executor, ExecutorError, Value};
-use kiln_solver::{CacheKey, Definition, Worker};
+use kiln_solver::{CacheKey, Decided, Definition, Worker};
+
+use crate::explain::{Decision, Decisions};
 
 /// Joins the store and the executor for one build.
 #[derive(Clone)]
 pub(crate) struct BuildWorker {
     store: Store,
     executor: Arc<Executor>,
+    decisions: Arc<Mutex<Decisions>>,
 }
 
 /// Why a step failed. Cheap to clone: every step that waits for it gets it.
@@ -34,7 +37,12 @@ pub(crate) enum WorkError {
 impl BuildWorker {
     /// A worker for one build.
     pub(crate) fn new(store: Store, executor: Executor) -> Self {
-        Self { store, executor: Arc::new(executor) }
+        Self { store, executor: Arc::new(executor), decisions: Arc::default() }
+    }
+
+    /// What the solver decided so far.
+    pub(crate) fn decisions(&self) -> Decisions {
+        std::mem::take(&mut *self.decisions.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs what blocks on a thread that may.
@@ -127,5 +135,29 @@ impl Worker for BuildWorker {
             Ok(this.store.index().remember(Some(&definition), &key, added, &whole).map_err(Arc::new)?)
         })
         .await
+    }
+
+    fn decided(&self, decided: &Decided<'_, Value>) {
+        let looked_at = decided.key.is_some();
+        let added = decided.output.filter(|_| looked_at).and_then(|output| match output {
+            Value::Snapshot(whole) => {
+                // A source's inputs are none: all of its layers are its own.
+                let below = match decided.inputs.first() {
+                    Some(Value::Snapshot(base)) => base.layers.len(),
+                    _ => 0,
+                };
+                Some(whole.layers.get(below..).unwrap_or_default().to_vec())
+            }
+            Value::Context(_) => None,
+        });
+        let decision = Decision {
+            how: decided.how,
+            definition: decided.definition.0,
+            lock: decided.lock.copied(),
+            key: decided.key.map(|key| key.0),
+            contents: decided.contents.to_vec(),
+            added,
+        };
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).insert(decided.vertex, decision);
     }
 }

@@ -37,8 +37,8 @@ pub use layer::{Compression, CompressionFormat, ContentId, DiffId, LayerId, Snap
 pub use oci_spec;
 pub use op::{
     Access, CacheMount, Chmod, Copy, CopySource, Exec, ExecMount, FileAction, FileEdit, GitSource,
-    HttpSource, ImageLocator, ImageSource, InlineFile, LocalSource, MountKind, NetworkMode, Op, SecretEnv,
-    SecurityMode, Sharing, Source, Surroundings, Ulimit, Unpack,
+    HttpSource, ImageLocator, ImageSource, InlineFile, LocalSource, MountKind, NetworkMode, Op, Part,
+    SecretEnv, SecurityMode, Sharing, Source, Surroundings, Ulimit, Unpack,
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_REGISTRY, Reference, ReferenceError};

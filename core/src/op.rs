@@ -9,6 +9,9 @@
 //! | names, spans, stages | no | they are [`About`](crate::About), beside the op |
 
 mod key;
+mod parts;
+
+pub use self::parts::Part;
 
 use crate::{ContentHash, Digest, Platform};
 

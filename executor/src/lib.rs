@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
 
+mod changes;
 pub mod context;
 mod edit;
 mod error;
@@ -21,6 +22,7 @@ pub mod source;
 pub mod spec;
 mod sys;
 
+pub use changes::{FileChange, FileState, changes};
 pub use edit::Ahead;
 pub use error::ExecutorError;
 pub use exec::{make_directory, user};

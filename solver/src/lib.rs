@@ -19,6 +19,7 @@
 //! **Invariant:** the solver never sees what an output is, prints nothing and touches no file.
 
 mod ahead;
+mod decided;
 mod error;
 mod keys;
 mod once;
@@ -27,6 +28,7 @@ mod solve;
 mod toy;
 mod worker;
 
+pub use decided::{Decided, How};
 pub use error::SolveError;
 pub use keys::{CacheKey, Definition, step_ids};
 pub use solve::solve;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::ahead::{Begun, stand_ins};
 use crate::keys::{cache_key, definition, fresh, step_ids};
 use crate::once::Turns;
-use crate::{Definition, SolveError, Worker};
+use crate::{Decided, Definition, How, SolveError, Worker};
 
 /// A vertex's output, on its way to the vertices that read it.
 type Slot<T> = watch::Receiver<Option<T>>;
@@ -39,7 +39,7 @@ pub async fn solve<W: Worker>(
     }
     let locks = run.lock_sources(&needed).await?;
     let definitions = run.define(&needed, &locks);
-    let known = run.ask(root, &needed, &definitions).await?;
+    let known = run.ask(root, &needed, &locks, &definitions).await?;
     run.make(root, &needed, &locks, &definitions, known).await
 }
 
@@ -102,6 +102,7 @@ impl<W: Worker> Run<W> {
         &self,
         root: VertexId,
         needed: &[VertexId],
+        locks: &HashMap<VertexId, ContentHash>,
         definitions: &HashMap<VertexId, Definition>,
     ) -> Result<Known<W::Output>, SolveError<W::Error>> {
         let mut known = Known { outputs: HashMap::new(), missing: Vec::new() };
@@ -123,6 +124,17 @@ impl<W: Worker> Run<W> {
         known.missing.sort_unstable();
         let missing: std::collections::HashSet<VertexId> = known.missing.iter().copied().collect();
         for &id in needed.iter().filter(|id| !missing.contains(id)) {
+            let output = known.outputs.get(&id);
+            self.worker.decided(&Decided {
+                vertex: id,
+                how: if output.is_some() { How::Asked } else { How::Beyond },
+                definition: &definitions[&id],
+                lock: locks.get(&id),
+                key: None,
+                contents: &[],
+                inputs: &[],
+                output,
+            });
             self.completed(id, Outcome::Cached);
         }
         Ok(known)
@@ -207,15 +219,29 @@ impl<W: Worker> Run<W> {
             contents.push(self.worker.content(&vertex.op, index, input).await.map_err(fail)?);
         }
         let key = cache_key(&vertex.op, lock.as_ref(), &contents);
+        let decided = |how, output: Option<&W::Output>| {
+            self.worker.decided(&Decided {
+                vertex: id,
+                how,
+                definition: &definition,
+                lock: lock.as_ref(),
+                key: Some(&key),
+                contents: &contents,
+                inputs,
+                output,
+            });
+        };
         let _turn = self.turns.take(&key).await;
         let _claim = self.worker.claim(&key).await.map_err(fail)?;
         if !vertex.about.no_cache
             && let Some(output) = self.worker.made(&key, &vertex.op, inputs).await.map_err(fail)?
         {
             self.worker.remember(&definition, &key, &vertex.op, inputs, &output).await.map_err(fail)?;
+            decided(How::Made, Some(&output));
             self.completed(id, Outcome::Cached);
             return Ok(output);
         }
+        decided(How::Runs, None);
         self.progress.emit(Event::Started { step: self.step(id) });
         let ahead = match begun {
             Some(begun) => begun.done().await,
@@ -223,6 +249,7 @@ impl<W: Worker> Run<W> {
         };
         let output = self.worker.run(self.step(id), vertex, inputs, ahead).await.map_err(fail)?;
         self.worker.remember(&definition, &key, &vertex.op, inputs, &output).await.map_err(fail)?;
+        decided(How::Ran, Some(&output));
         self.completed(id, Outcome::Done);
         Ok(output)
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use kiln_core::{ContentHash, Op, StepId, Vertex};
 
-use crate::{CacheKey, Definition};
+use crate::{CacheKey, Decided, Definition};
 
 /// Performs ops and remembers what they made. `Output` is a snapshot in production and an integer in the tests.
 ///
@@ -80,4 +80,7 @@ pub trait Worker: Send + Sync + 'static {
         inputs: &[Self::Output],
         output: &Self::Output,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Hears what was decided of each vertex, and on what grounds. Must not block.
+    fn decided(&self, _decided: &Decided<'_, Self::Output>) {}
 }

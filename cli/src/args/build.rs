@@ -60,6 +60,12 @@ pub(crate) struct BuildArgs {
     /// Write what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Say for every step why it ran or did not: which file, argument or base changed
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Write a page with the stages and the timeline of the build
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Print the image's digest alone
     #[arg(short, long)]
     pub(crate) quiet: bool,

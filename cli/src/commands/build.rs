@@ -10,8 +10,10 @@ use super::{CommandError, Services, print};
 use crate::args::BuildArgs;
 use crate::build::build as build_images;
 use crate::call;
+use crate::explain::{self, Explained, Explanations};
+use crate::history::{self, Journal};
 use crate::outputs::{self, Finished};
-use crate::progress::Reporter;
+use crate::progress::{ProgressMode, Reporter};
 use crate::request::{BuildRequest, Call};
 use crate::source::BuildSource;
 
@@ -26,16 +28,28 @@ pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, C
         return call::call(&request, &source, services);
     }
     let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
-    let progress: Arc<dyn Progress> = Arc::clone(&reporter) as _;
+    let journal = Arc::new(Journal::new(Arc::clone(&reporter) as _));
+    let progress: Arc<dyn Progress> = Arc::clone(&journal) as _;
+    let explanations = Explanations::new(request.explain);
     let finished = services.runtime()?.block_on(async {
         tokio::select! {
-            finished = build_and_export(&request, &source, services, &progress) => finished,
+            finished = build_and_export(&request, &source, services, &progress, &explanations) => finished,
             () = interrupted() => Err(CommandError::Interrupted),
         }
     });
     reporter.close();
+    let explained = explanations.take();
+    if request.explain {
+        tell(&explained, request.progress);
+    }
+    let (about, model) = journal.close(&services.store, &request, &source, &explained, &finished);
+    if let Some(path) = &request.timeline {
+        let written = std::fs::write(path, history::page(&about, &model));
+        let fail = |cause| CommandError::File { verb: "write", what: "timeline", path: path.clone(), cause };
+        written.map_err(fail)?;
+    }
     let finished = finished?;
-    outputs::write_files(&request, &finished, services)?;
+    outputs::write_files(&request, &finished, &explained, services)?;
     if request.quiet && !request.outputs.iter().any(crate::output::Output::takes_stdout) {
         print(&format!("{}\n", finished.id(services)?))?;
     }
@@ -47,9 +61,20 @@ async fn build_and_export(
     source: &BuildSource,
     services: &Services,
     progress: &Arc<dyn Progress>,
+    explanations: &Explanations,
 ) -> Result<Finished, CommandError> {
-    let built = build_images(request, source, services, progress).await?;
+    let built = build_images(request, source, services, progress, explanations).await?;
     outputs::export(request, built, services, progress).await
+}
+
+/// Prints why each step ran: beside the progress, and as the progress is.
+fn tell(explained: &[Explained], mode: ProgressMode) {
+    for build in explained {
+        match mode {
+            ProgressMode::Rawjson => eprintln!("{}", serde_json::json!({ "explanation": build })),
+            _ => eprint!("{}", explain::text(build)),
+        }
+    }
 }
 
 /// Ctrl-C, or a request to end.

@@ -1,10 +1,12 @@
-//! `kiln history`
+//! `kiln history IMAGE`: how an image was made. Without an image, the past builds.
 
 use serde_json::json;
 
+use super::past;
 use super::{CommandError, Format, Services, print};
-use crate::args::HistoryArgs;
+use crate::args::{HistoryArgs, HistoryCommand};
 use crate::environment::now_seconds;
+use crate::history as builds;
 use crate::local;
 use crate::progress::size;
 use crate::table::{Table, age};
@@ -15,7 +17,20 @@ use crate::table::{Table, age};
 /// If the image does not exist.
 pub(crate) fn history(args: &HistoryArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
-    let image = local::find(&services.store, &args.image)?;
+    let name = match (&args.command, &args.image) {
+        (Some(command), _) => return past::past(command, services),
+        (None, None) => return past::list(&[], false, &args.format, services),
+        (None, Some(name)) => name,
+    };
+    let image = match local::find(&services.store, name) {
+        Ok(image) => image,
+        Err(error) => {
+            // A build's id looks like no image's name that anybody has given.
+            let Ok(build) = builds::find(&services.store, Some(name)) else { return Err(error.into()) };
+            let command = HistoryCommand::Inspect { build: Some(build.stored.id), format: "text".to_owned() };
+            return past::past(&command, services);
+        }
+    };
     let mut layers = image.record.snapshot.layers.iter();
     let mut rows = Vec::new();
     for entry in &image.record.config.history {

@@ -18,7 +18,11 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new() -> Self {
-        Self { steps: Steps::default(), current: None, out: Box::new(std::io::stderr()) }
+        Self::to(Box::new(std::io::stderr()))
+    }
+
+    pub(super) fn to(out: Box<dyn Write + Send>) -> Self {
+        Self { steps: Steps::default(), current: None, out }
     }
 
     /// Says which step the next lines are of.

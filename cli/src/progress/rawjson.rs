@@ -16,11 +16,16 @@ use crate::environment::rfc3339;
 pub(super) struct RawJson {
     steps: Steps,
     started: SystemTime,
+    out: Box<dyn Write + Send>,
 }
 
 impl RawJson {
     pub(super) fn new(started: SystemTime) -> Self {
-        Self { steps: Steps::default(), started }
+        Self::to(Box::new(std::io::stderr()), started)
+    }
+
+    pub(super) fn to(out: Box<dyn Write + Send>, started: SystemTime) -> Self {
+        Self { steps: Steps::default(), started, out }
     }
 
     fn time(&self, at: Duration) -> Value {
@@ -121,6 +126,6 @@ impl Display for RawJson {
             _ => return,
         };
         // Nobody reads: the build goes on.
-        let _ = writeln!(std::io::stderr().lock(), "{message}");
+        let _ = writeln!(self.out, "{message}");
     }
 }
