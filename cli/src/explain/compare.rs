@@ -10,6 +10,7 @@ use super::pair::Paired;
 use super::reason::{Explained, File, Reason, Step, Verdict};
 use super::record::StepRecord;
 use super::{Decision, Solved};
+use crate::pulling::PullPolicy;
 
 /// How many files are named.
 const FILES: usize = 10;
@@ -136,7 +137,7 @@ impl Context<'_> {
             let text = |value: Option<&&str>| value.map(|value| (*value).to_owned());
             reasons.push(Reason::Changed { part, old: text(were.get(&**name)), new: text(are.get(&**name)) });
         }
-        if pulled && self.solved.request.pull {
+        if pulled && matches!(self.solved.request.pull, PullPolicy::Always | PullPolicy::Newer) {
             reasons.push(Reason::Flag { flag: "--pull".to_owned() });
         }
     }
