@@ -19,6 +19,11 @@ fn build(env: &TestEnv, arguments: &[&str]) -> Image {
     Image::layout(env.path("layout").as_path())
 }
 
+/// The digests of the layers that were built: the base has the times of its making.
+fn above_base(image: &Image) -> &[serde_json::Value] {
+    &image.config["rootfs"]["diff_ids"].as_array().expect("diff ids")[1..]
+}
+
 /// All that a layer says but content and time, which logs and caches of packages have different in every run.
 fn owners(layer: &[Entry]) -> String {
     let line = |entry: &Entry| {
@@ -37,7 +42,7 @@ fn same(script: &str) -> Option<String> {
     });
     let [root, single] = &images;
     assert_eq!(owners(&root.layers[1]), owners(&single.layers[1]));
-    assert_eq!(root.config["rootfs"]["diff_ids"][1], single.config["rootfs"]["diff_ids"][1]);
+    assert_eq!(above_base(root), above_base(single));
     Some(single.added(1))
 }
 
@@ -96,7 +101,7 @@ fn copied_and_added_files_have_their_owners() {
         build(&env, &[])
     });
     let [root, single] = &images;
-    assert_eq!(root.digest, single.digest);
+    assert_eq!(above_base(root), above_base(single));
     let made = single.listing();
     for line in
         ["/g 1 7:8", "/dir/in 1 9:9", "/from/mine 0 11:12", "/work/own 2 5:6", "/work/link -> own 5:6"]
@@ -116,7 +121,7 @@ fn files_of_lower_layers_keep_their_owners_when_they_change() {
         );
         build(&env, &[])
     });
-    assert_eq!(images[0].digest, images[1].digest);
+    assert_eq!(above_base(&images[0]), above_base(&images[1]));
     assert_eq!(images[1].added(2).matches("70:71").count(), 7, "{}", images[1].added(2));
 }
 
@@ -291,7 +296,7 @@ fn packages_and_their_users_are_installed_as_by_root() {
          chown -R 33:33 /srv; install -o 7 -g 8 -m 4755 /bin/true /srv/true; cp -a /srv /srv2; mkdir /opt/o\n\
          tar --xattrs --xattrs-include='*' -C / -c srv home | tar --xattrs --xattrs-include='*' -C /opt/o -xp\n\
          tar --xattrs --xattrs-include='*' -C / -c srv home | grep -ac user.kiln | grep -q '^0$'\n\
-         dbus-daemon --system --fork; setpriv --reuid=bob --regid=bob --clear-groups \
+         mkdir -p /run/dbus; dbus-daemon --system --fork; setpriv --reuid=bob --regid=bob --clear-groups \
          dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.GetConnectionUnixUser \
          string:org.freedesktop.DBus | grep -q 'uint32 '\n\
          rm -rf /run/dbus\n\
