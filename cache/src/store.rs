@@ -33,6 +33,25 @@ pub enum OverlayXattrs {
     Plain,
 }
 
+impl OverlayXattrs {
+    /// What the store at `root` was made for, if there is one.
+    pub fn recorded(root: &Path) -> Option<Self> {
+        let text = fs::read_to_string(root.join("kind")).ok()?;
+        [Self::Trusted, Self::User, Self::Recorded, Self::Plain]
+            .into_iter()
+            .find(|xattrs| xattrs.kind() == text.trim_end())
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Trusted => "kiln store 1 trusted",
+            Self::User => "kiln store 1 user",
+            Self::Plain => "kiln store 1 plain",
+            Self::Recorded => "kiln store 1 recorded owners",
+        }
+    }
+}
+
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -249,12 +268,7 @@ impl Store {
 
 /// Makes the tree, or checks that it is of this kind.
 fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
-    let wanted = match xattrs {
-        OverlayXattrs::Trusted => "kiln store 1 trusted",
-        OverlayXattrs::User => "kiln store 1 user",
-        OverlayXattrs::Plain => "kiln store 1 plain",
-        OverlayXattrs::Recorded => "kiln store 1 recorded owners",
-    };
+    let wanted = xattrs.kind();
     let path = root.join("kind");
     match fs::read_to_string(&path) {
         Ok(found) if found.trim_end() == wanted => return Ok(()),

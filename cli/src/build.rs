@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_core::{
     ContentHash, Diagnostic, Diagnostics, Event, ImageConfig, Outcome, Platform, Progress, Snapshot, StepId,
 };
+use kiln_executor::isolation::Rung;
 use kiln_executor::sandbox::{Bundle, Io, Running, Sandbox, SandboxError};
 use kiln_executor::source::GitOptions;
 use kiln_executor::{Executor, SecretValue, Value};
@@ -55,6 +56,7 @@ pub(crate) async fn build(
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
 ) -> Result<Vec<Built>, CommandError> {
+    note_isolation(with, progress);
     let dockerfile = parse(source, request, progress)?;
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
@@ -270,6 +272,18 @@ struct NoSandbox(String);
 impl Sandbox for NoSandbox {
     fn start(&self, _bundle: &Bundle, _io: Io) -> Result<Running, SandboxError> {
         Err(SandboxError::Spec(self.0.clone()))
+    }
+}
+
+/// Says where steps are shut in less than people may think.
+fn note_isolation(with: &Services, progress: &Arc<dyn Progress>) {
+    if matches!(&with.isolation, Ok(isolation) if isolation.rung == Rung::Chroot) {
+        let name =
+            "[internal] isolation chroot: steps share this container's processes, network and host name";
+        let step = StepId(ContentHash::of(name.as_bytes()));
+        progress.emit(Event::Queued { step, name: name.to_owned(), inputs: Vec::new() });
+        progress.emit(Event::Started { step });
+        progress.emit(Event::Completed { step, outcome: Outcome::Done });
     }
 }
 

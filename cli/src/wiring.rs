@@ -50,11 +50,15 @@ impl Services {
         let root = std::path::absolute(&root).unwrap_or(root);
         let isolation =
             enter(&IsolationRequest { wanted, login: environment.get("USER").map(str::to_owned) });
+        // A store of plain trees can be worked with on every rung that knows owners.
+        let plain = OverlayXattrs::recorded(&root) == Some(OverlayXattrs::Plain);
         let xattrs = match &isolation {
             Ok(isolation) if isolation.rung == Rung::SingleId => OverlayXattrs::Recorded,
-            Ok(isolation) if isolation.user_xattrs => OverlayXattrs::User,
-            Err(_) if environment.uid != 0 => OverlayXattrs::User,
-            Ok(_) | Err(_) => OverlayXattrs::Trusted,
+            _ if plain => OverlayXattrs::Plain,
+            Ok(isolation) if isolation.cannot_stack(&root).is_some() => OverlayXattrs::Plain,
+            Ok(Isolation { user_xattrs: false, .. }) => OverlayXattrs::Trusted,
+            Err(_) if environment.uid == 0 => OverlayXattrs::Trusted,
+            Ok(_) | Err(_) => OverlayXattrs::User,
         };
         // Trees whose owners are recorded mean nothing to the other rungs, nor theirs here.
         let root = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root };

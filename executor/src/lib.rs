@@ -6,6 +6,7 @@
 //! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
 
 mod changes;
+mod chroot;
 pub mod context;
 mod edit;
 mod error;
@@ -25,6 +26,6 @@ mod sys;
 pub use changes::{FileChange, FileState, changes};
 pub use edit::Ahead;
 pub use error::ExecutorError;
-pub use exec::{make_directory, user};
+pub use exec::{Ground, make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
 pub use file::{FileError, LeftOut, LinkLoop, ModeError};

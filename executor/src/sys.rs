@@ -60,7 +60,7 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes every descriptor but 0, 1, 2 and `kept`. For a process that goes on to execute a program or to exit, and never
+/// Closes every descriptor but 0, 1, 2 and those in `kept`. For a process that goes on to execute a program or to exit, and never
 /// returns to the frames that own the others.
 pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();

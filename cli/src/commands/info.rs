@@ -1,5 +1,6 @@
 //! `kiln info`
 
+use kiln_executor::isolation::Rung;
 use serde_json::json;
 
 use super::{CommandError, Format, Services, print};
@@ -18,12 +19,18 @@ pub(crate) fn info(args: &FormatArgs, services: &Services) -> Result<(), Command
         Ok(isolation) => (isolation.rung.to_string(), isolation.skipped.clone()),
         Err(error) => (format!("none: {error}"), Vec::new()),
     };
+    let stacking = match &services.isolation {
+        Ok(isolation) => isolation.cannot_stack(services.store.root()),
+        Err(_) => None,
+    };
+    let shares = matches!(&services.isolation, Ok(isolation) if isolation.rung == Rung::Chroot);
     if format == Format::Json {
         let skipped: Vec<_> =
             skipped.iter().map(|s| json!({ "Rung": s.rung.to_string(), "Reason": s.reason })).collect();
         let value = json!({
             "Version": env!("CARGO_PKG_VERSION"), "Platform": kiln_core::Platform::host().to_string(),
             "Kernel": kernel, "Root": root, "Isolation": rung, "Skipped": skipped,
+            "SharesNamespaces": shares, "Snapshots": if stacking.is_none() { "overlay" } else { "plain" },
         });
         return print(&format!("{value}\n"));
     }
@@ -32,8 +39,15 @@ pub(crate) fn info(args: &FormatArgs, services: &Services) -> Result<(), Command
         env!("CARGO_PKG_VERSION"),
         kiln_core::Platform::host()
     );
+    if shares {
+        text.push_str("  steps share this container's processes, network and host name\n");
+    }
     for skipped in skipped {
         text.push_str(&format!("  not {}: {}\n", skipped.rung, skipped.reason));
+    }
+    match stacking {
+        None => text.push_str("snapshots: overlayfs\n"),
+        Some(reason) => text.push_str(&format!("snapshots: plain directories\n  not overlayfs: {reason}\n")),
     }
     print(&text)
 }

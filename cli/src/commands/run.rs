@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kiln_cache::{Draft, ImageRecord};
+use kiln_cache::ImageRecord;
 use kiln_core::{Platform, Progress, Reference, Silent};
+use kiln_executor::Ground;
 use kiln_executor::sandbox::{
-    Bundle, Graft, GraftSource, Handle, Io, Running, Sandbox, SandboxError, Status, Stream, Tree, Writable,
+    Bundle, Graft, GraftSource, Handle, Io, Running, Sandbox, SandboxError, Status, Stream,
 };
 use kiln_executor::spec::specification;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,15 +38,14 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     request.user = user(args, &image, &view)?;
     let wanted = ContainerNetwork::new(&args.network, &image)?;
 
-    let draft = services.store.layers().draft()?;
-    draft.take_root_from(&image.snapshot)?;
-    kiln_executor::make_directory(&draft, &view, &request.cwd, &request.user)?;
+    let on = (request.cwd.as_str(), &request.user);
+    let ground = Ground::new(services.store.layers(), &image.snapshot, on, None)?;
     // Before the sandbox, and gone after it.
     let network = wanted.start(services, &mut request)?;
     let (spec, mut grafts, profile) =
         specification(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
     grafts.extend(binds(args)?);
-    let bundle = Bundle { spec, root: root(&view, &draft), grafts, profile };
+    let bundle = Bundle { spec, root: ground.tree(), grafts, profile };
 
     let _guard = runtime.enter();
     let io = if args.tty {
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     };
     let code = runtime.block_on(attend(running, args))?;
     // The network and the writable layer go with the container.
-    drop((network, draft));
+    drop((network, ground));
     Ok(code)
 }
 
@@ -106,12 +106,6 @@ fn user(
 
 fn executor(error: impl std::fmt::Display) -> CommandError {
     CommandError::Usage(error.to_string())
-}
-
-fn root(view: &kiln_cache::View, draft: &Draft) -> Tree {
-    let lowers = view.layers().iter().map(|layer| layer.tree().to_owned()).collect();
-    let upper = Writable { upper: draft.tree().to_owned(), work: draft.work().to_owned() };
-    Tree::Overlay { lowers, upper: Some(upper) }
 }
 
 /// `-v SRC:DST[:ro]` and `--tmpfs DIR`.

@@ -12,10 +12,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{FileLock, LockMode, StoreError};
+use kiln_cache::{FileLock, LockMode, OverlayXattrs, StoreError};
 use kiln_core::{CacheMount, ContentHash, Exec, MountKind, Sharing, StableHash as _, StableHasher};
 
-use super::mounts::{Mounted, snapshot};
+use super::mounts::{Mounted, lay_out, snapshot};
 use super::{mounted_content, trees};
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
@@ -40,7 +40,9 @@ pub(super) fn lock_all(
         }
     }
     for (key, sharing) in wanted {
-        let mode = if sharing == Sharing::Locked { LockMode::Exclusive } else { LockMode::Shared };
+        // What is moved into a step's root is in one place at a time.
+        let moved = inner.services.store.xattrs() == OverlayXattrs::Plain;
+        let mode = if moved || sharing == Sharing::Locked { LockMode::Exclusive } else { LockMode::Shared };
         mounted.hold(key, inner.services.store.lock_as(&lock_name(&key), mode)?);
     }
     Ok(())
@@ -54,6 +56,7 @@ pub(super) fn source(
     mounted: &mut Mounted,
 ) -> Result<GraftSource, ExecutorError> {
     let store = &inner.services.store;
+    let plain = store.xattrs() == OverlayXattrs::Plain;
     let mut number = 0;
     let key = loop {
         let key = key(inner, cache, inputs, number)?;
@@ -77,6 +80,9 @@ pub(super) fn source(
         let scratch = store.scratch_dir()?;
         let half = scratch.path().join("data");
         make(&half)?;
+        if let (Some(input), true) = (cache.input, plain) {
+            lay_out(inner, snapshot(inputs, input)?, &cache.source, &half)?;
+        }
         let failed = failed(&half);
         store.own(&half, cache.access.uid, cache.access.gid)?;
         std::fs::set_permissions(&half, Permissions::from_mode(cache.access.mode)).map_err(&failed)?;
@@ -88,6 +94,8 @@ pub(super) fn source(
         }
     }
     match cache.input {
+        // Its first content was copied into it when it was made.
+        Some(_) if plain => Ok(GraftSource::Tree { tree: Tree::Directory(data), path: "/".to_owned() }),
         None => Ok(GraftSource::Tree { tree: Tree::Directory(data), path: rooted(&cache.source) }),
         Some(input) => {
             let lowers = trees(inner, snapshot(inputs, input)?)?;

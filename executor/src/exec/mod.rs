@@ -1,6 +1,7 @@
 //! RUN: a process on a snapshot, what it changed as a layer.
 
 mod cache_mount;
+mod ground;
 mod mounts;
 mod output;
 mod ssh;
@@ -17,9 +18,10 @@ use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
 use crate::network::{NetworkError, NetworkRequest, PrivateNetwork};
 use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_user};
-use crate::sandbox::{self, Bundle, Exit, Handle, Io, Stream, Tree, Writable};
+use crate::sandbox::{self, Bundle, Exit, Handle, Io, Stream};
 use crate::spec::{ProcessRequest, specification};
 
+pub use ground::Ground;
 pub(crate) use mounts::content;
 
 /// Gives a running step up.
@@ -87,9 +89,7 @@ pub(crate) fn run(
     if let Some((name, _)) = exec.devices.iter().find(|(_, required)| *required) {
         return Err(ExecutorError::Device(name.clone()));
     }
-    let draft = layers.draft()?;
-    draft.take_root_from(base)?;
-    make_directory(&draft, &view, &exec.cwd, &user)?;
+    let ground = Ground::new(layers, base, (&exec.cwd, &user), Some(mount_points(inner)?))?;
     // Holds locks and scratch directories until the process has ended.
     let mounted = mounts::mounts(inner, exec, inputs)?;
     let mut request = request(inner, exec, user, &mounted);
@@ -104,11 +104,7 @@ pub(crate) fn run(
     }
     let (spec, mut grafts, profile) = specification(&request)?;
     grafts.extend(mounted.grafts.iter().cloned());
-    let upper = Writable { upper: draft.tree().to_path_buf(), work: draft.work().to_path_buf() };
-    let mut lowers = vec![mount_points(inner)?];
-    lowers.extend(trees(inner, base)?);
-    let root = Tree::Overlay { lowers, upper: Some(upper) };
-    let bundle = Bundle { spec, root, grafts, profile };
+    let bundle = Bundle { spec, root: ground.tree(), grafts, profile };
     let exit = start(inner, step, &bundle, &command, cancel)?;
     drop((mounted, network));
     if cancel.is_cancelled() {
@@ -117,7 +113,7 @@ pub(crate) fn run(
     if !exit.success() {
         return Err(ExecutorError::Process { command, exit });
     }
-    let layer = draft.commit_upper(base, &exit.stubs)?;
+    let layer = ground.commit(layers, base, &exit.stubs)?;
     Ok(base.with(layer.id))
 }
 

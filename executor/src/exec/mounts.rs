@@ -1,8 +1,9 @@
 //! `RUN --mount`: what is shown to a process besides its root, and what it costs to have it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use kiln_cache::{FileLock, ScratchDir};
+use kiln_cache::{FileLock, Links, OverlayXattrs, ScratchDir};
 use kiln_core::{ContentHash, Exec, MountKind, Snapshot, StableHash as _, StableHasher};
 
 use super::cache_mount::{self, Held};
@@ -81,8 +82,13 @@ pub(super) fn mounts(inner: &Inner, exec: &Exec, inputs: &[Value]) -> Result<Mou
             MountKind::Bind { input, source, writable } => {
                 let snapshot = snapshot(inputs, *input)?;
                 mounted_content(&*inner.services.store.layers().view(snapshot)?, source)?;
-                let tree = overlay(inner, snapshot, *writable, &mut mounted)?;
-                mounted.grafts.push(graft(GraftSource::Tree { tree, path: source.clone() }, !writable));
+                let source = if inner.services.store.xattrs() == OverlayXattrs::Plain {
+                    copied(inner, snapshot, source, &mut mounted)?
+                } else {
+                    let tree = overlay(inner, snapshot, *writable, &mut mounted)?;
+                    GraftSource::Tree { tree, path: source.clone() }
+                };
+                mounted.grafts.push(graft(source, !writable));
             }
             MountKind::Cache(cache) => {
                 let source = cache_mount::source(inner, cache, inputs, &mut mounted)?;
@@ -146,6 +152,38 @@ pub(super) fn snapshot(inputs: &[Value], index: usize) -> Result<&Snapshot, Exec
         Some(Value::Snapshot(snapshot)) => Ok(snapshot),
         Some(Value::Context(_)) | None => Err(ExecutorError::Input(index)),
     }
+}
+
+/// A copy of one path of a snapshot, where layers cannot be stacked; it goes with the step.
+pub(super) fn copied(
+    inner: &Inner,
+    snapshot: &Snapshot,
+    path: &str,
+    mounted: &mut Mounted,
+) -> Result<GraftSource, ExecutorError> {
+    let scratch = inner.services.store.scratch_dir()?;
+    let tree = scratch.path().join("copy");
+    cache_mount::make(&tree)?;
+    let path = lay_out(inner, snapshot, path, &tree)?;
+    mounted.keep(scratch);
+    Ok(GraftSource::Tree { tree: Tree::Directory(tree), path })
+}
+
+/// Copies one path of a snapshot into `into`, and gives the path that it has there.
+pub(super) fn lay_out(
+    inner: &Inner,
+    snapshot: &Snapshot,
+    path: &str,
+    into: &Path,
+) -> Result<String, ExecutorError> {
+    let layers = inner.services.store.layers();
+    let view = layers.view(snapshot)?;
+    let missing = || ExecutorError::MountSource(path.to_owned());
+    let resolved = view.resolve(Path::new(path), Links::Followed).map_err(|_| missing())?;
+    let found = resolved.found.ok_or_else(missing)?;
+    layers.lay_out(&view, &resolved.path, into)?;
+    let name = resolved.path.file_name().filter(|_| !found.entry().is_dir());
+    Ok(format!("/{}", name.unwrap_or_default().to_string_lossy()))
 }
 
 /// A snapshot as a tree to mount; what is written to it goes with the step.

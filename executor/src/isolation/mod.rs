@@ -4,19 +4,24 @@
 //! `kiln info`. Entering a rung changes this process: it lives in a mount namespace of its own from then on (so that nothing
 //! it mounts outlives it or is seen by others), in a user namespace too unless it is root, and the [`Launcher`] has been forked.
 
+mod chroot;
+mod rehearsal;
+mod stacking;
 mod subordinate;
 mod user_namespace;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
-use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Way};
 use crate::owners;
 use crate::sandbox::setup::Marks;
 use crate::sys::{self, SingleThreaded};
+use rehearsal::rehearse;
 use user_namespace::Subordinate;
 
 /// A way to isolate steps, best first.
@@ -28,7 +33,7 @@ pub enum Rung {
     SubordinateIds,
     /// An ordinary user without them: one id is mapped; owners are recorded.
     SingleId,
-    /// Root in a plain container: `chroot`, plain directories, no namespaces.
+    /// Root in a plain container: `chroot`, plain directories, the container's namespaces.
     Chroot,
 }
 
@@ -82,6 +87,16 @@ pub struct Isolation {
     pub launcher: Launcher,
 }
 
+impl Isolation {
+    /// Why layers cannot be stacked by overlayfs in a store at `root`, if they cannot: steps work in plain directories then.
+    pub fn cannot_stack(&self, root: &Path) -> Option<String> {
+        match self.rung {
+            Rung::Chroot => Some("nothing can be mounted here".to_owned()),
+            Rung::Root | Rung::SubordinateIds | Rung::SingleId => stacking::problem(root),
+        }
+    }
+}
+
 /// No rung can be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
@@ -111,12 +126,26 @@ pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
     let rungs = [Rung::Root, Rung::SubordinateIds, Rung::SingleId, Rung::Chroot];
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut namespace = UserNamespace::Outside;
+    // A namespace cannot be left again: where there is something to fall back on, a process that does not matter tries first.
+    let falls_back = request.wanted.is_none() && chroot::possible().is_ok();
+    let rehearsed = |attempt: &dyn Fn(&mut UserNamespace) -> Result<(), String>| match falls_back {
+        true => rehearse(&alone, || attempt(&mut UserNamespace::Outside)),
+        false => Ok(()),
+    };
     for rung in rungs.into_iter().filter(|rung| request.wanted.is_none_or(|wanted| wanted == *rung)) {
         let taken = match rung {
             Rung::Root => enter_as_root(),
-            Rung::SubordinateIds => enter_with_subordinate_ids(request, &alone, &mut namespace),
-            Rung::SingleId => owners::probe(&alone).and_then(|()| enter_with_one_id(ids, &mut namespace)),
-            Rung::Chroot => Err("steps cannot be run by chroot alone yet".to_owned()),
+            Rung::SubordinateIds => {
+                rehearsed(&|namespace| enter_with_subordinate_ids(request, &alone, namespace))
+                    .and_then(|()| enter_with_subordinate_ids(request, &alone, &mut namespace))
+            }
+            Rung::SingleId => owners::probe(&alone)
+                .and_then(|()| rehearsed(&|namespace| enter_with_one_id(ids, namespace)))
+                .and_then(|()| enter_with_one_id(ids, &mut namespace)),
+            Rung::Chroot if namespace != UserNamespace::Outside => {
+                Err("a user namespace was entered that does not allow enough".to_owned())
+            }
+            Rung::Chroot => chroot::possible(),
         };
         match taken {
             Ok(()) => return finish(rung, skipped, &alone),
@@ -140,10 +169,10 @@ fn finish(rung: Rung, skipped: Vec<Skipped>, alone: &SingleThreaded) -> Result<I
     let user_xattrs = map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"];
     let marks = if user_xattrs { Marks::User } else { Marks::Trusted };
     let record_owners = rung == Rung::SingleId;
-    let own_processes = !record_owners || owners::can_see_new_namespace();
+    let own_processes = rung != Rung::Chroot && (!record_owners || owners::can_see_new_namespace());
     let namespaces = if own_processes { UnshareFlags::NEWPID } else { UnshareFlags::empty() };
-    let launcher =
-        Launcher::fork(alone, marks, record_owners, namespaces).map_err(IsolationError::Launcher)?;
+    let way = if rung == Rung::Chroot { Way::Chroot } else { Way::Mounts { marks, record_owners } };
+    let launcher = Launcher::fork(alone, way, namespaces).map_err(IsolationError::Launcher)?;
     Ok(Isolation { rung, skipped, user_xattrs, launcher })
 }
 
@@ -187,12 +216,5 @@ fn enter_with_one_id((uid, gid): (u32, u32), namespace: &mut UserNamespace) -> R
 fn settle_mounts() -> Result<(), String> {
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", flags)
-        .map_err(|error| format!("separate the mount namespace: {}", io::Error::from(error)))?;
-    match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
-        Ok(_) => Ok(()),
-        Err(rustix::io::Errno::NODEV) => {
-            Err("the kernel has no overlayfs (try `modprobe overlay`)".to_owned())
-        }
-        Err(error) => Err(format!("open overlayfs: {}", io::Error::from(error))),
-    }
+        .map_err(|error| format!("separate the mount namespace: {}", io::Error::from(error)))
 }

@@ -35,6 +35,16 @@ pub(super) fn map(own: u32, ranges: &[Range]) -> Vec<String> {
     arguments
 }
 
+/// The map that shows in a new namespace every id that `map`, one of this process's own, has: each as itself.
+pub(super) fn same(map: &str) -> String {
+    let lines = map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (inside, _, count) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(format!("{inside} {inside} {count}\n"))
+    });
+    lines.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +56,14 @@ mod tests {
         assert_eq!(ranges(text, 1000, Some("alice")), [range(100_000, 65_536), range(300_000, 10)]);
         assert_eq!(ranges(text, 1000, None), [range(300_000, 10)]);
         assert_eq!(ranges(text, 7, Some("carol")), []);
+    }
+
+    #[test]
+    fn own_ids_are_mapped_to_themselves() {
+        assert_eq!(
+            same("         0       1000          1\n         1     100000      65536\n"),
+            "0 0 1\n1 1 65536\n"
+        );
     }
 
     #[test]

@@ -16,19 +16,26 @@ use crate::sys::{self, Forked, SingleThreaded};
 /// Where the set-user-id programs are looked for.
 const PLACES: [&str; 5] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
 
-/// What mapping subordinate ids takes.
+/// What mapping more than one id takes.
 #[derive(Debug)]
-pub(super) struct Subordinate {
-    newuidmap: PathBuf,
-    newgidmap: PathBuf,
-    uids: Vec<Range>,
-    gids: Vec<Range>,
+pub(super) enum Subordinate {
+    /// An ordinary user's ranges, and the programs that map them.
+    Ranges { newuidmap: PathBuf, newgidmap: PathBuf, uids: Vec<Range>, gids: Vec<Range> },
+    /// Root without CAP_SYS_ADMIN, in a container: all ids that it has itself, mapped to themselves.
+    Own { uids: String, gids: String },
 }
 
 impl Subordinate {
     /// Looks for the user's ranges and the programs that map them.
     pub(super) fn find(login: Option<&str>) -> Result<Self, String> {
         let uid = rustix::process::geteuid().as_raw();
+        if uid == 0 {
+            let own = |file: &str| fs::read_to_string(file).map(|map| subordinate::same(&map));
+            let read = |error: io::Error| format!("read this process's ids: {error}");
+            let (uids, gids) =
+                (own("/proc/self/uid_map").map_err(read)?, own("/proc/self/gid_map").map_err(read)?);
+            return Ok(Self::Own { uids, gids });
+        }
         let accounts = fs::read("/etc/passwd").map(|text| parse_accounts(&text)).unwrap_or_default();
         let listed = accounts.into_iter().find(|account| account.uid == uid).map(|account| account.name);
         let name = listed.as_deref().or(login);
@@ -48,7 +55,7 @@ impl Subordinate {
                 format!("{name} is not installed: it is in the package uidmap or shadow-utils")
             })
         };
-        Ok(Self {
+        Ok(Self::Ranges {
             uids: ranges("/etc/subuid")?,
             gids: ranges("/etc/subgid")?,
             newuidmap: program("newuidmap")?,
@@ -96,17 +103,28 @@ impl Subordinate {
         }
     }
 
-    /// Runs both programs at once: each takes milliseconds.
+    /// Runs both programs at once: each takes milliseconds. Root needs none.
     fn write_maps(&self, process: u32, uid: u32, gid: u32) -> Result<(), String> {
+        let (newuidmap, newgidmap, uids, gids) = match self {
+            Self::Ranges { newuidmap, newgidmap, uids, gids } => (newuidmap, newgidmap, uids, gids),
+            Self::Own { uids, gids } => {
+                for (kind, map) in [("uid_map", uids), ("gid_map", gids)] {
+                    let file = format!("/proc/{process}/{kind}");
+                    fs::write(&file, map).map_err(|error| {
+                        format!("write {file} (needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP): {error}")
+                    })?;
+                }
+                return Ok(());
+            }
+        };
         let start = |program: &Path, own, ranges: &[Range]| {
             let mut command = Command::new(program);
             command.arg(process.to_string()).args(subordinate::map(own, ranges)).env_clear();
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
             command.spawn().map_err(|error| format!("{}: {error}", program.display()))
         };
-        let (users, groups) =
-            (start(&self.newuidmap, uid, &self.uids)?, start(&self.newgidmap, gid, &self.gids)?);
-        for (program, child) in [(&self.newuidmap, users), (&self.newgidmap, groups)] {
+        let (users, groups) = (start(newuidmap, uid, uids)?, start(newgidmap, gid, gids)?);
+        for (program, child) in [(newuidmap, users), (newgidmap, groups)] {
             let output =
                 child.wait_with_output().map_err(|error| format!("{}: {error}", program.display()))?;
             if !output.status.success() {

@@ -2,8 +2,10 @@
 //!
 //! A fork of kiln itself would copy the page tables of a large process, and between fork and exec of a process with threads
 //! hardly any code is allowed. The launcher has neither problem. It is the first process of a pid namespace: when kiln ends,
-//! however it ends, the kernel ends the launcher, and with it everything that it started.
+//! however it ends, the kernel ends the launcher, and with it everything that it started. Where there can be no such namespace,
+//! a keeper beside each sandbox does the same as well as a process can.
 
+mod keeper;
 pub(crate) mod message;
 mod serve;
 
@@ -18,9 +20,23 @@ use rustix::thread::UnshareFlags;
 use crate::network::outside::Order;
 use crate::sandbox::plan::{Given, Plan, Stdio};
 use crate::sandbox::setup::Marks;
-use crate::sandbox::{Bundle, Io, Running, Sandbox, SandboxError, Stream, translate};
+use crate::sandbox::{Bundle, Io, Running, Sandbox, SandboxError, Stream, Tree, translate};
 use crate::sys::{self, Forked, SingleThreaded};
 use message::{Request, send_request};
+
+/// How sandboxes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In namespaces of their own, with mounts.
+    Mounts {
+        /// Where overlayfs keeps its marks.
+        marks: Marks,
+        /// Whether owners are recorded, because one id alone is mapped.
+        record_owners: bool,
+    },
+    /// By chroot, in the namespaces of kiln.
+    Chroot,
+}
 
 /// Kiln's end of the launcher. Cheap to clone; sandboxes may be started from several threads.
 #[derive(Debug, Clone)]
@@ -34,16 +50,16 @@ struct Link {
     socket: Mutex<OwnedFd>,
     /// The launcher ends when this is gone; kept for tests and for kiln to notice its death.
     _process: OwnedFd,
+    way: Way,
 }
 
 impl Launcher {
     /// Forks the launcher. Mount namespace and user namespace are those of the caller from here on.
-    pub(crate) fn fork(
-        alone: &SingleThreaded,
-        marks: Marks,
-        record_owners: bool,
-        namespaces: UnshareFlags,
-    ) -> io::Result<Self> {
+    pub(crate) fn fork(alone: &SingleThreaded, way: Way, namespaces: UnshareFlags) -> io::Result<Self> {
+        let (marks, record_owners) = match way {
+            Way::Mounts { marks, record_owners } => (marks, record_owners),
+            Way::Chroot => (Marks::Trusted, false),
+        };
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         match sys::fork(alone, namespaces)? {
             Forked::Child => {
@@ -56,7 +72,7 @@ impl Launcher {
                 sys::exit(i32::from(outcome.is_err()))
             }
             Forked::Parent(process) => {
-                Ok(Self { link: Arc::new(Link { socket: Mutex::new(near), _process: process }) })
+                Ok(Self { link: Arc::new(Link { socket: Mutex::new(near), _process: process, way }) })
             }
         }
     }
@@ -95,6 +111,21 @@ fn settle(socket: &OwnedFd) -> io::Result<()> {
 
 impl Sandbox for Launcher {
     fn start(&self, bundle: &Bundle, io: Io) -> Result<Running, SandboxError> {
+        match self.link.way {
+            Way::Mounts { .. } => self.launch(&bundle.root, io, |stdio| translate::plan(bundle, stdio)),
+            Way::Chroot => crate::chroot::start(self, bundle, io),
+        }
+    }
+}
+
+impl Launcher {
+    /// Makes the standard streams, and has the process of a plan started with them.
+    pub(crate) fn launch(
+        &self,
+        root: &Tree,
+        io: Io,
+        plan: impl FnOnce(Stdio) -> Result<Plan, SandboxError>,
+    ) -> Result<Running, SandboxError> {
         let failed =
             |operation: &str, cause: io::Error| SandboxError::Setup { operation: operation.into(), cause };
         let mut streams = Vec::new();
@@ -123,11 +154,11 @@ impl Sandbox for Launcher {
                 Stdio::Streams(given)
             }
         };
-        let plan = translate::plan(bundle, stdio)?;
+        let plan = plan(stdio)?;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|e| failed("make a socket", e.into()))?;
         self.send(plan, &far, &streams)?;
         drop((far, streams));
-        Running::begin(near, ours, &bundle.root, matches!(stdio, Stdio::Terminal(..)))
+        Running::begin(near, ours, root, matches!(stdio, Stdio::Terminal(..)))
     }
 }

@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::thread::UnshareFlags;
 
+use super::keeper::keep;
 use super::message::{Report, Request, receive_request, send_report};
 use crate::network;
 use crate::owners::{self, Credentials, Supervision};
@@ -115,7 +116,10 @@ fn start(
     let report = fds.next()?;
     match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
         Ok((process, group, supervisor)) => {
-            let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
+            let kept = matches!(request, Request::Sandbox(plan) if plan.chroot);
+            if !kept {
+                let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
+            }
             Some(Started { process, report, group, supervisor })
         }
         Err(failure) => {
@@ -153,6 +157,13 @@ fn clone_sandbox(
     };
     let groups =
         group.as_ref().map(Group::entrances).transpose().during(|| "open the control group".into())?;
+    if plan.chroot {
+        let gifts = Gifts { streams, groups: groups.unwrap_or_default(), recorder: None };
+        return match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
+            Forked::Child => keep(plan, gifts, report, prepared, alone),
+            Forked::Parent(keeper) => Ok((keeper, group, None)),
+        };
+    }
     let mut flags = UnshareFlags::NEWNS;
     flags.set(UnshareFlags::NEWPID, plan.namespaces.pid);
     flags.set(UnshareFlags::NEWIPC, plan.namespaces.ipc);

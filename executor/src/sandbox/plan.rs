@@ -11,6 +11,8 @@ use super::bundle::{Content, Tree};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) root: Tree,
+    /// Whether the root, a directory, is entered by chroot alone: no mounts, no namespaces.
+    pub(crate) chroot: bool,
     pub(crate) root_read_only: bool,
     /// Whether device nodes in the root can be opened.
     pub(crate) root_devices: bool,

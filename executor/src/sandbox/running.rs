@@ -11,6 +11,7 @@ use super::SandboxError;
 use super::bundle::Tree;
 use super::setup::Failure;
 use super::stub::{self, Stub};
+use crate::chroot::Covers;
 use crate::launcher::message::{Report, receive_report};
 
 /// What the standard streams of a process are.
@@ -62,6 +63,8 @@ pub struct Running {
     stubs: Vec<Stub>,
     failure: Option<Failure>,
     ended: Option<(Status, bool)>,
+    /// What was put into its root in place of mounts.
+    covers: Option<Covers>,
 }
 
 impl Running {
@@ -84,6 +87,7 @@ impl Running {
             stubs: Vec::new(),
             failure: None,
             ended: None,
+            covers: None,
         };
         while running.ended.is_none() && (running.process.is_none() || terminal && running.terminal.is_none())
         {
@@ -124,7 +128,10 @@ impl Running {
             }
             self.follow()?;
         };
-        let stubs = std::mem::take(&mut self.stubs);
+        let mut stubs = std::mem::take(&mut self.stubs);
+        if let Some(covers) = self.covers.take() {
+            stubs.extend(covers.take_away()?);
+        }
         if let Some(top) = &self.written {
             stub::remove(top, &stubs);
         }
@@ -143,6 +150,12 @@ impl Running {
         }
     }
 
+    /// Has `covers` taken away when all processes have ended.
+    pub(crate) fn covered_by(mut self, covers: Covers) -> Self {
+        self.covers = Some(covers);
+        self
+    }
+
     /// Reaches it from other threads.
     pub fn handle(&self) -> Handle {
         Handle { process: self.process.clone() }
@@ -153,6 +166,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.ended.is_none() {
             self.handle().kill();
+        }
+        if self.covers.is_some() {
+            // Nothing is moved under a process that still runs.
+            while self.ended.is_none() && self.follow().is_ok() {}
         }
     }
 }

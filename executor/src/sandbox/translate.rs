@@ -51,6 +51,7 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
     let sysctl = linux.sysctl().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     Ok(Plan {
         root: bundle.root.clone(),
+        chroot: false,
         root_read_only: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         root_devices: trusted,
         mounts,

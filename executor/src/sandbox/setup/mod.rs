@@ -2,12 +2,13 @@
 //!
 //! It runs in a fork of the launcher, which has no threads, so ordinary code is allowed here.
 
+mod chroot;
 mod devices;
 mod failure;
 mod mounts;
 mod privileges;
 mod program;
-mod root;
+pub(crate) mod root;
 mod terminal;
 mod tree;
 
@@ -76,12 +77,15 @@ fn furnish_and_execute(
     for group in gifts.groups {
         rustix::io::write(&group, b"0").during(|| "enter the control group".into())?;
     }
-    if plan.namespaces.cgroup {
+    if plan.namespaces.cgroup && !plan.chroot {
         sys::unshare(UnshareFlags::NEWCGROUP).during(|| "make a cgroup namespace".into())?;
     }
-    network(&plan.namespaces.network)?;
-
-    let streams = enter_root(plan, gifts.streams, report, prepared)?;
+    let streams = if plan.chroot {
+        chroot::enter(plan, gifts.streams, report)?
+    } else {
+        network(&plan.namespaces.network)?;
+        enter_root(plan, gifts.streams, report, prepared)?
+    };
     let process = &plan.process;
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
     privileges::limit_resources(&process.rlimits, prepared.record_owners)?;
@@ -104,6 +108,8 @@ fn furnish_and_execute(
             Some(own_filter.as_slice())
         }
     };
+    // The engine's own filter is on already; a further one without CAP_SYS_ADMIN would take setuid programs their effect.
+    let filter = filter.filter(|_| !plan.chroot || process.no_new_privileges || privileges::may_filter());
     privileges::drop_privileges(process, filter, gifts.recorder.as_ref())?;
     let error = sys::execute(&path, &args, &env);
     let errno = error.raw_os_error().unwrap_or(libc::ENOEXEC);

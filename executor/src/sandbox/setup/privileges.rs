@@ -63,6 +63,12 @@ fn resource(number: u32) -> Option<Resource> {
     })
 }
 
+/// Whether a filter can be loaded without no_new_privs.
+pub(super) fn may_filter() -> bool {
+    let have = rustix::thread::capabilities(None).map(|sets| sets.effective.bits()).unwrap_or_default();
+    have & capability::SYS_ADMIN != 0
+}
+
 /// Becomes the process's user with its capabilities, filtered by `filter`. With a `recorder` the kernel's own user stays root,
 /// with all capabilities that root may have there: who the process is, the recorder knows.
 pub(super) fn drop_privileges(
@@ -75,9 +81,12 @@ pub(super) fn drop_privileges(
         (sets.permitted, sets.effective, sets.ambient) = (sets.bounding, sets.bounding, 0);
     }
     for number in (0..capability::COUNT).filter(|number| sets.bounding & 1 << number == 0) {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        // What a container does not have needs no CAP_SETPCAP to be taken away.
+        if let Ok(false) | Err(_) = rustix::thread::capability_is_in_bounding_set(one) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(one) {
             // A capability that this kernel does not have.
             Ok(()) | Err(Errno::INVAL) => {}
             Err(error) => return Err(error).during(|| "drop capabilities".into()),

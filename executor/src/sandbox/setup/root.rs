@@ -22,18 +22,18 @@ pub(super) const MOUNT_POINT: &str = "/proc/driver";
 
 /// What a mount point must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
 }
 
 /// The root of the sandbox while it is furnished.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     mount: OwnedFd,
     id: u64,
     /// Mount points that were missing.
-    pub(super) stubs: Vec<Stub>,
+    pub(crate) stubs: Vec<Stub>,
 }
 
 const LOOKUP: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
@@ -54,6 +54,14 @@ impl Root {
         Ok(Self { mount, id, stubs: Vec::new() })
     }
 
+    /// The directory `path` as it stands, mounted nowhere.
+    pub(crate) fn at(path: &Path) -> Setup<Self> {
+        let what = || format!("open {}", path.display());
+        let mount = rustix::fs::openat(CWD, path, LOOKUP | OFlags::DIRECTORY, Mode::empty()).during(what)?;
+        let id = mount_id(&mount).during(what)?;
+        Ok(Self { mount, id, stubs: Vec::new() })
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.mount.as_fd()
     }
@@ -65,7 +73,7 @@ impl Root {
     }
 
     /// Opens the mount point `path`, and makes it first if it is missing.
-    pub(super) fn target(&mut self, path: &str, kind: Kind) -> Setup<OwnedFd> {
+    pub(crate) fn target(&mut self, path: &str, kind: Kind) -> Setup<OwnedFd> {
         let what = || format!("open the mount point {path}");
         match self.open(path, LOOKUP) {
             Ok(found) => Ok(found),
@@ -141,7 +149,7 @@ impl Root {
     }
 
     /// The path of a directory of the root, relative to it.
-    fn path_of(&self, directory: &OwnedFd) -> rustix::io::Result<PathBuf> {
+    pub(crate) fn path_of(&self, directory: &OwnedFd) -> rustix::io::Result<PathBuf> {
         let link =
             |fd: &OwnedFd| rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
         let (path, root) = (link(directory)?, link(&self.mount)?);
