@@ -15,7 +15,7 @@ use crate::owners::{self, Credentials, Supervision};
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::plan::{Network, Plan, Process};
 use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
-use crate::sandbox::{capability, seccomp};
+use crate::sandbox::{capability, memory, seccomp};
 use crate::sys::{self, Forked, SingleThreaded};
 
 /// A sandbox that runs.
@@ -25,6 +25,8 @@ struct Started {
     group: Option<Group>,
     /// Records owners for it.
     supervisor: Option<OwnedFd>,
+    /// Of a process that shares kiln's own group: how often something in that had been killed for want of memory.
+    kills: Option<u64>,
 }
 
 /// Serves kiln on `socket` until it is gone.
@@ -100,7 +102,9 @@ fn report_end(started: Started) {
         let _ = pidfd_send_signal(supervisor, Signal::KILL);
         reap(supervisor);
     }
-    let out_of_memory = started.group.as_ref().is_some_and(Group::out_of_memory);
+    let killed = |before: u64| code != 0 && memory::own_kills().is_some_and(|now| now > before);
+    let out_of_memory =
+        started.group.as_ref().is_some_and(Group::out_of_memory) || started.kills.is_some_and(killed);
     drop(started.group);
     // Nobody may be interested any more.
     let _ = send_report(&started.report, &Report::Ended { code, signal, out_of_memory }, None);
@@ -114,13 +118,17 @@ fn start(
 ) -> Option<Started> {
     let mut fds = fds.into_iter();
     let report = fds.next()?;
+    let before = match request {
+        Request::Sandbox(plan) if plan.chroot => memory::own_kills(),
+        Request::Sandbox(_) | Request::Network(_) => None,
+    };
     match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
         Ok((process, group, supervisor)) => {
             let kept = matches!(request, Request::Sandbox(plan) if plan.chroot);
             if !kept {
                 let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
             }
-            Some(Started { process, report, group, supervisor })
+            Some(Started { process, report, group, supervisor, kills: before })
         }
         Err(failure) => {
             let _ = send_report(&report, &Report::Failed(failure), None);
@@ -149,7 +157,9 @@ fn clone_sandbox(
     };
     let group = match &plan.limits {
         Some(limits) => Some(Group::make(limits).map_err(|(operation, error)| Failure {
-            operation,
+            operation: format!(
+                "{operation} (where control groups cannot be written, in a container, limit the container itself)"
+            ),
             errno: error.raw_os_error().unwrap_or(libc::EIO),
             program: false,
         })?),

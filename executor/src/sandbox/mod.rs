@@ -6,6 +6,7 @@
 mod bundle;
 pub(crate) mod capability;
 pub(crate) mod cgroup;
+pub(crate) mod memory;
 pub(crate) mod plan;
 mod running;
 pub(crate) mod seccomp;

@@ -27,7 +27,7 @@ pub(super) fn enter(plan: &Plan, streams: Vec<OwnedFd>, report: &OwnedFd) -> Set
     rustix::process::chroot(".").during(what)?;
     rustix::process::chdir("/").during(what)?;
     match (plan.process.stdio, terminal) {
-        (Stdio::Streams(given), _) => standard_streams(given, streams, plan.process.uid),
+        (Stdio::Streams(given), _) => standard_streams(given, streams, plan.process.uid, false),
         (Stdio::Terminal(..), None) => Err(rustix::io::Errno::NOTTY).during(what),
         (Stdio::Terminal(..), Some(terminal)) => {
             rustix::process::ioctl_tiocsctty(&terminal.slave).during(|| "take the terminal".into())?;
