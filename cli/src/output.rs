@@ -31,6 +31,8 @@ pub(crate) struct LayerOptions {
     pub(crate) compression: Option<Compression>,
     /// `force-compression=`: also layers that have another one.
     pub(crate) force: bool,
+    /// `compression=estargz`: gzip of which single files can be fetched.
+    pub(crate) estargz: bool,
     /// `rewrite-timestamp=`: no file of a new layer is newer than the epoch.
     pub(crate) rewrite_timestamp: bool,
 }
@@ -217,10 +219,16 @@ impl Output {
         let format = match attributes.remove("compression").as_deref() {
             None => None,
             Some("gzip") => Some(CompressionFormat::Gzip),
+            Some("estargz") => {
+                output.layers.estargz = true;
+                Some(CompressionFormat::Gzip)
+            }
             Some("zstd") => Some(CompressionFormat::Zstd),
             Some("uncompressed") => Some(CompressionFormat::Uncompressed),
             Some(other) => {
-                return Err(format!("unknown compression `{other}`: expected gzip, zstd or uncompressed"));
+                return Err(format!(
+                    "unknown compression `{other}`: expected gzip, zstd, estargz or uncompressed"
+                ));
             }
         };
         let level = match attributes.remove("compression-level") {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use kiln_cache::{Kind, LayerError, PackedLayer, Store};
-use kiln_core::{Compression, CompressionFormat, LayerId, Snapshot};
+use kiln_core::{Compression, CompressionFormat, DiffId, Digest, LayerId, Snapshot};
 use kiln_exporter::{LayerBlob, MediaTypes};
 
 use crate::error::CommandError;
@@ -41,7 +41,10 @@ pub(crate) fn pack(
             };
             let Some(layer) = snapshot.layers.get(index) else { return };
             let way = Way { uplink, name: format!("layer {} of {}", index + 1, snapshot.layers.len()) };
-            let packed = if index < foreign {
+            let packed = if options.estargz && (index >= foreign || options.force) {
+                let epoch = epoch.filter(|_| index >= foreign);
+                pack_estargz(store, layer, wanted.level, epoch, &way)
+            } else if index < foreign {
                 as_it_came(store, layer, wanted, options.force, &way)
             } else {
                 pack_one(store, layer, wanted, epoch, &way)
@@ -96,6 +99,51 @@ fn as_it_came(
         }
     }
     pack_one(store, layer, wanted, None, way)
+}
+
+/// A layer as eStargz. Its tar has two files more, so that its diff id is no other blob's of the layer.
+fn pack_estargz(
+    store: &Store,
+    layer: &LayerId,
+    level: Option<i32>,
+    epoch: Option<i64>,
+    way: &Way<'_>,
+) -> Result<LayerBlob, CommandError> {
+    let key = format!("1 {} {level:?} {epoch:?}", layer.0.hex());
+    let fact = store.index().fact("estargz", key.as_bytes())?;
+    let known = fact.and_then(|fact| serde_json::from_slice::<Estargz>(&fact.value).ok());
+    let made = match known {
+        Some(known) if store.blobs().contains(&known.blob)? => known,
+        _ => {
+            let mut writer = store.blobs().writer()?;
+            let (packed, toc) = store.layers().pack_estargz(layer, level, epoch, &mut writer)?;
+            writer.commit(Some(&packed.blob))?;
+            let PackedLayer { diff_id, blob, size, tar_size } = packed;
+            let made = Estargz { diff_id, blob, size, tar_size, toc };
+            let value = serde_json::to_vec(&made)?;
+            store.index().set_fact("estargz", key.as_bytes(), &value, Some(&blob))?;
+            made
+        }
+    };
+    let mut layer =
+        LayerBlob::new(made.diff_id, made.blob, made.size, MediaTypes::Oci.layer(CompressionFormat::Gzip));
+    let annotations = [
+        ("containerd.io/snapshot/stargz/toc.digest", made.toc.to_string()),
+        ("io.containers.estargz.uncompressed-size", made.tar_size.to_string()),
+    ];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
+    layer.descriptor.set_annotations(Some(annotations.into_iter().collect()));
+    Ok(way.send(layer))
+}
+
+/// What a layer became as eStargz.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Estargz {
+    diff_id: DiffId,
+    blob: Digest,
+    size: u64,
+    tar_size: u64,
+    toc: Digest,
 }
 
 fn pack_one(

@@ -217,6 +217,20 @@ impl Layers {
         pack::pack(&self.get(id)?, compression, epoch, into)
     }
 
+    /// As [`Layers::pack`], into an eStargz blob; gives the digest of its table of contents too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack_estargz(
+        &self,
+        id: &LayerId,
+        level: Option<i32>,
+        epoch: Option<i64>,
+        into: impl Write,
+    ) -> Result<(PackedLayer, kiln_core::Digest), LayerError> {
+        pack::pack_estargz(&self.get(id)?, level, epoch, into)
+    }
+
     /// The digest of the layer's tar, which is hashed and written nowhere.
     ///
     /// # Errors

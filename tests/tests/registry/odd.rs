@@ -61,3 +61,26 @@ fn odd_images_come_back_the_same_and_others_read_them() {
     assert!(listing(&other, &back) == listing(&env, &name), "what podman sent back");
     podman.run(["rmi", "--all", "--force"]);
 }
+
+/// eStargz is gzip to those who do not know it, and says by annotations where its table of contents is.
+#[test]
+fn estargz_layers_are_annotated_and_read_by_anyone() {
+    let (Some(registry), Some(skopeo)) = (Registry::start(Login::Open), Peer::find("skopeo")) else { return };
+    let env = TestEnv::new();
+    env.file("Dockerfile", "FROM scratch\nCOPY a /d/\n").file("a", "content");
+    let name = registry.name("lazy:1");
+    let output = format!("--output=type=registry,compression=estargz,name={name}");
+    env.build([&output]).success();
+    let image = format!("docker://{name}");
+    let raw = skopeo.run(["inspect", "--raw", "--tls-verify=false", &image]).success().json();
+    let layer = &raw["layers"][0];
+    let toc = layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"].as_str();
+    assert!(toc.is_some_and(|toc| toc.starts_with("sha256:")), "{raw}");
+    assert!(layer["mediaType"].as_str().is_some_and(|kind| kind.ends_with("tar+gzip")), "{raw}");
+    let again = env.build([&output]).success();
+    again.says_not(["error"]);
+    let other = TestEnv::new();
+    other.kiln(["pull", &name]).run().success();
+    let dir = format!("dir:{}", env.path("copy").display());
+    skopeo.run(["copy", "--src-tls-verify=false", &image, &dir]).success();
+}

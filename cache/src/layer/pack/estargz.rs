@@ -117,9 +117,8 @@ impl<W: Write> Writer<W> {
         let offset = self.out.written();
         self.cut()?;
         if content.start > 0 {
-            let piece = json!({"name": content.name, "type": "chunk", "size": 0});
+            let piece = json!({"name": content.name, "type": "chunk"});
             self.toc.extend(piece.as_object().cloned());
-            self.toc.last_mut().expect("it was put there").remove("size");
         }
         let at = if content.start > 0 { self.toc.len() - 1 } else { content.entry };
         let entry = &mut self.toc[at];
@@ -306,7 +305,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::super::super::testing::{TestLayers, write};
-    use super::super::super::{Attributes, Decompressor, Archive};
+    use super::super::super::{Archive, Attributes, Decompressor};
     use super::*;
 
     fn member(blob: &[u8], at: u64) -> Vec<u8> {
@@ -355,8 +354,12 @@ mod tests {
         assert_eq!(files["a/one"], b"hello");
         assert!(files["big"] == big);
         assert_eq!(files[LANDMARK], [0x0f]);
-        let types: Vec<String> = toc["entries"].as_array().unwrap().iter()
-            .map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["name"].as_str().unwrap())).collect();
+        let types: Vec<String> = toc["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["name"].as_str().unwrap()))
+            .collect();
         for wanted in ["dir a/", "hardlink a/two", "symlink b", "reg empty", "reg .wh.gone", "chunk big"] {
             assert!(types.iter().any(|t| t == wanted), "{wanted}: {types:?}");
         }

@@ -8,6 +8,7 @@
 //! Only a few blocks are on their way at any time. The threads are the pack's own, not rayon's: they wait for each
 //! other, which workers of a shared pool must not.
 
+mod estargz;
 mod gzip;
 mod tar;
 #[cfg(test)]
@@ -50,6 +51,16 @@ pub(crate) fn pack(
             zstd(layer, epoch, level, into)
         }
     }
+}
+
+/// The layer as an eStargz blob, and the digest of its table of contents.
+pub(crate) fn pack_estargz(
+    layer: &Layer,
+    level: Option<i32>,
+    epoch: Option<i64>,
+    into: impl Write,
+) -> Result<(PackedLayer, Digest), LayerError> {
+    estargz::pack(layer, epoch, gzip::level(level.unwrap_or(GZIP_LEVEL)), into)
 }
 
 pub(crate) fn diff_id(layer: &Layer, epoch: Option<i64>) -> Result<DiffId, LayerError> {
@@ -220,6 +231,8 @@ impl<F: FnMut(Block) -> bool> Blocks<F> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
 }
+
+impl<F: FnMut(Block) -> bool> tar::Parts for Blocks<F> {}
 
 impl<F: FnMut(Block) -> bool> Write for Blocks<F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {

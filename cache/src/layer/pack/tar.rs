@@ -18,11 +18,32 @@ use super::super::rooted::Links;
 const MAX_ID: u64 = 0o777_7777;
 const MAX_SIZE: u64 = 0o777_7777_7777;
 
-pub(super) fn write(layer: &Layer, epoch: Option<i64>, into: &mut impl Write) -> Result<(), LayerError> {
+/// What takes the tar, and wants to know its parts.
+pub(super) trait Parts: Write {
+    /// An entry's headers come, under this name.
+    fn entry(&mut self, entry: &Entry, name: &[u8]) -> io::Result<()> {
+        let _ = (entry, name);
+        Ok(())
+    }
+
+    /// So many bytes of content come.
+    fn content(&mut self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Ok(())
+    }
+
+    /// The last entry was written; the two blocks of zeros come.
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn write(layer: &Layer, epoch: Option<i64>, into: &mut impl Parts) -> Result<(), LayerError> {
     let count = layer.manifest.entries().len();
     let start = usize::from(layer.manifest.entries().first().is_some_and(|e| e.path.as_os_str().is_empty()));
     let mut writer = Writer { layer, epoch, into, buffer: vec![0; 64 * 1024] };
     writer.level(start..count)?;
+    writer.into.end().map_err(LayerError::Output)?;
     writer.raw(&[0; 1024])?;
     writer.into.flush().map_err(LayerError::Output)
 }
@@ -34,7 +55,7 @@ struct Writer<'a, W> {
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Writer<'_, W> {
+impl<W: Parts> Writer<'_, W> {
     /// The content of one directory: first what it takes away, then the rest, each with what is below it.
     fn level(&mut self, range: Range<usize>) -> Result<(), LayerError> {
         let layer = self.layer;
@@ -63,6 +84,7 @@ impl<W: Write> Writer<'_, W> {
         if let Kind::File(content) = entry.kind
             && content.size > 0
         {
+            self.into.content(content.size).map_err(LayerError::Output)?;
             self.content(entry, content.size)?;
         }
         Ok(())
@@ -97,6 +119,7 @@ impl<W: Write> Writer<'_, W> {
                 (tar::EntryType::Regular, 0)
             }
         };
+        self.into.entry(entry, &name).map_err(LayerError::Output)?;
         header.set_entry_type(entry_type);
         let device = match &entry.kind {
             Kind::Char(device) | Kind::Block(device) => (device.major, device.minor),
