@@ -24,7 +24,9 @@ mod store;
 mod trash;
 
 pub use content::{BlobError, BlobWriter, Blobs};
-pub use gc::{Checked, Damage, Damaged, DiskUsage, Freed, PrunePolicy, RecordKind, UsageRecord};
+pub use gc::{
+    Checked, Condition, Damage, Damaged, DiskUsage, Freed, PrunePolicy, RecordKind, Selection, Trait, UsageRecord,
+};
 pub use history::{PastBuild, PastBuilds};
 pub use index::{
     BuildRow, Fact, FileStat, ImageRecord, Index, IndexError, Origin, PackedLayer, StatTable,

@@ -246,12 +246,24 @@ pub(crate) struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Only what fits, until=24h, type=exec.cachemount
+    /// Only what fits: until=24h, id=ID, type=exec.cachemount, type!=TYPE, description=TEXT, inuse, shared, private, mutable
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// Keep this much
-    #[arg(long, visible_alias = "max-used-space", value_name = "BYTES")]
-    pub(crate) keep_storage: Option<String>,
+    /// As much stays in any case
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES")]
+    pub(crate) reserved_space: Option<String>,
+    /// No more stays than this
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_used_space: Option<String>,
+    /// As much of the disk is to be free
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) min_free_space: Option<String>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove what kiln removes by itself after builds (config.toml, KILN_GC_*)
+    #[arg(long, conflicts_with_all = ["all", "filter", "reserved_space", "max_used_space", "min_free_space", "dry_run"])]
+    pub(crate) auto: bool,
 }
 
 /// `kiln du`
@@ -260,6 +272,9 @@ pub(crate) struct DuArgs {
     /// List every layer and blob
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Only what fits, as for kiln prune
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
     /// table or json
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub(crate) format: String,

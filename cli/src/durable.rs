@@ -1,8 +1,8 @@
-//! Making what a command stored outlast a power cut, without the command waiting for the disk.
+//! Making what a command stored outlast a power cut, and collecting garbage, without the command waiting for either.
 //!
 //! Rows of the store's index count in the boot that wrote them; after the next one only if they were synced before
 //! (`Store::sync`). A sync takes as long as the disk does, so another process does it, which nobody waits for. If it is
-//! killed too, the worst is that the next boot builds again.
+//! killed too, the worst is that the next boot builds again. Then it collects garbage, if it is time (`collect`).
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -35,10 +35,10 @@ pub(crate) fn sync_soon(store: &Store) {
     drop(command.spawn());
 }
 
-/// Syncs the store that the environment names: what the process that was started does.
+/// Syncs the store that the environment names and collects garbage: what the process that was started does.
 ///
 /// # Errors
-/// If the store cannot be opened or synced.
+/// If the store cannot be opened, synced or changed.
 pub(crate) fn sync(environment: &Environment) -> Result<(), CommandError> {
     let xattrs = match environment.get(XATTRS) {
         Some("user") => OverlayXattrs::User,
@@ -48,5 +48,8 @@ pub(crate) fn sync(environment: &Environment) -> Result<(), CommandError> {
     };
     let root = environment.store_root(None);
     let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+    store.sync()?;
+    crate::collect::collect_if_due(&store, environment)?;
+    // What the collection wrote was on the disk when it returned: this keeps the log short.
     Ok(store.sync()?)
 }

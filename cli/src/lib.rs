@@ -9,6 +9,7 @@ mod annotations;
 mod args;
 mod build;
 mod call;
+mod collect;
 mod commands;
 mod container;
 mod contexts;

@@ -1,6 +1,7 @@
 //! What a build is asked to do: the command line as meant, every option typed, nothing looked at yet.
 
 mod error;
+pub(crate) mod filter;
 pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod pairs;

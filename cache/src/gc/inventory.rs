@@ -72,6 +72,26 @@ impl What {
 }
 
 impl Thing {
+    /// Notes what rows say of it.
+    pub(super) fn mark(&mut self, mentions: &Mentions) {
+        let mention = match self.what {
+            What::Layer(id) => mentions.layers.get(&id).copied(),
+            What::Blob(digest) => mentions.blobs.get(&digest).copied(),
+            What::Mount(_) | What::Stat(_) => None,
+        };
+        let mut used = mention.map_or(0, |mention| mention.used);
+        if let What::Mount(id) = self.what
+            && let Some((about, at)) = mentions.mounts.get(&id)
+        {
+            self.about.clone_from(about);
+            used = *at;
+        }
+        self.used = if used == 0 { self.created } else { used };
+        // Mounts and stat tables are themselves what is kept: no row needs to speak of them.
+        self.mentioned = mention.is_some() || matches!(self.what, What::Mount(_) | What::Stat(_));
+        self.image = mention.is_some_and(|mention| mention.image);
+    }
+
     pub(super) fn record(&self, bytes: u64) -> UsageRecord {
         UsageRecord {
             kind: self.what.kind(),
@@ -124,26 +144,17 @@ fn thing(what: What, path: PathBuf, mentions: &Mentions, held: &HashSet<Held>) -
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mention = match what {
-        What::Layer(id) => mentions.layers.get(&id).copied(),
-        What::Blob(digest) => mentions.blobs.get(&digest).copied(),
-        What::Mount(_) | What::Stat(_) => None,
-    };
-    let (about, mount_used) = match what {
-        What::Mount(id) => mentions.mounts.get(&id).cloned().unwrap_or_default(),
-        _ => (String::new(), 0),
-    };
-    let used = mention.map_or(mount_used, |mention| mention.used);
-    Ok(Some(Thing {
+    let mut thing = Thing {
         what,
         extent: Extent::of(&path)?,
         created,
-        used: if used == 0 { created } else { used },
-        // Mounts and stat tables are themselves what is kept: no row needs to speak of them.
-        mentioned: mention.is_some() || matches!(what, What::Mount(_) | What::Stat(_)),
-        image: mention.is_some_and(|mention| mention.image),
+        used: created,
+        mentioned: false,
+        image: false,
         held: what.held().is_some_and(|thing| held.contains(&thing)),
-        about,
+        about: String::new(),
         path,
-    }))
+    };
+    thing.mark(mentions);
+    Ok(Some(thing))
 }

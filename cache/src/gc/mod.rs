@@ -9,10 +9,12 @@ mod fsck;
 mod inventory;
 mod prune;
 mod rows;
+mod selection;
 mod tree;
 mod usage;
 
 pub use self::fsck::{Checked, Damage, Damaged};
 pub(crate) use self::prune::recover;
 pub use self::prune::{Freed, PrunePolicy};
+pub use self::selection::{Condition, Selection, Trait};
 pub use self::usage::{DiskUsage, RecordKind, UsageRecord};

@@ -1,6 +1,6 @@
 //! Garbage collection by policy.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::extent::Tally;
 use super::inventory::{self, Thing, What};
 use super::rows::{Doomed, Mentions};
+use super::selection::Selection;
 use super::usage::{RecordKind, UsageRecord};
 use crate::lock::{self, FileLock, LockMode};
 use crate::session::{self, Held};
@@ -30,10 +31,8 @@ const BATCH: usize = 1000;
 pub struct PrunePolicy {
     /// The stat index too, which costs nothing but a slower next build.
     pub all: bool,
-    /// These kinds alone; empty: all.
-    pub kinds: BTreeSet<RecordKind>,
-    /// Records whose id begins with one of these alone; empty: all.
-    pub ids: Vec<String>,
+    /// These records alone.
+    pub selection: Selection,
     /// What was used within this time stays.
     pub keep_duration: Option<Duration>,
     /// As many bytes stay in any case.
@@ -67,11 +66,17 @@ impl Store {
         let collecting = FileLock::acquire(&root.join("locks/.collecting"), LockMode::Exclusive);
         let _collecting = collecting.map_err(failed("lock"))?;
 
-        let forgotten = self.nameless_to_forget(policy)?;
-        let mentions = self.index().read("read the rows", |c| Mentions::read(c, &forgotten))?;
         let held = session::all_held(root).map_err(failed("read the leases of"))?;
-        let things = inventory::take(root, &mentions, &held).map_err(failed("measure"))?;
-        let things = self.select(things, policy)?;
+        let mut things = self.inventory(&held)?;
+        let keep = self.bytes_to_keep(policy, total(&things))?;
+        let mut forgotten = HashSet::new();
+        // An image without a name may be somebody's: where a limit of space is met, it stays.
+        if keep.is_none_or(|keep| total(&things) > keep) {
+            forgotten = self.nameless_to_forget(policy)?;
+            let mentions = self.index().read("read the rows", |c| Mentions::read(c, &forgotten))?;
+            things.iter_mut().for_each(|thing| thing.mark(&mentions));
+        }
+        let things = self.select(things, policy, keep);
         let mut freed = Freed { images: forgotten.len(), ..Freed::default() };
         let mut tally = Tally::default();
         if policy.dry_run {
@@ -88,9 +93,48 @@ impl Store {
         Ok(freed)
     }
 
+    /// Takes away what policies say, one after the other, as far as space or age asks for it; `None` if none of them had
+    /// anything to ask. Another process that collects does the same: then this one does nothing.
+    pub fn collect(&self, policies: &[PrunePolicy]) -> Result<Option<Freed>, StoreError> {
+        let Some(_alone) = self.try_lock("collection")? else { return Ok(None) };
+        let root = self.root();
+        let held = session::all_held(root).map_err(StoreError::io("read the leases of", root))?;
+        let things = self.inventory(&held)?;
+        let can_go = |thing: &&Thing| !thing.image && !thing.held;
+        let mut acting = Vec::new();
+        for policy in policies {
+            let keep = self.bytes_to_keep(policy, total(&things))?;
+            let latest = self.latest(policy);
+            let is_met = keep.is_some_and(|keep| total(&things) <= keep);
+            let covers = |thing: &Thing| thing.used <= latest && policy.covers(thing);
+            if !is_met && things.iter().filter(can_go).any(covers) {
+                acting.push(policy.clone());
+            }
+        }
+        if acting.is_empty() && things.iter().filter(can_go).any(|thing| !thing.mentioned) {
+            // What builds left that were killed goes in any case.
+            acting.push(PrunePolicy { max_used_space: Some(u64::MAX), ..PrunePolicy::default() });
+        }
+        drop(things);
+        let mut all: Option<Freed> = None;
+        for policy in &acting {
+            let freed = self.prune(policy)?;
+            let all = all.get_or_insert_default();
+            all.bytes += freed.bytes;
+            all.images += freed.images;
+            all.records.extend(freed.records);
+        }
+        Ok(all)
+    }
+
+    fn inventory(&self, held: &HashSet<Held>) -> Result<Vec<Thing>, StoreError> {
+        let mentions = self.index().read("read the rows", |c| Mentions::read(c, &HashSet::new()))?;
+        inventory::take(self.root(), &mentions, held).map_err(StoreError::io("measure", self.root()))
+    }
+
     /// The images without a name that the policy covers.
     fn nameless_to_forget(&self, policy: &PrunePolicy) -> Result<HashSet<ContentHash>, StoreError> {
-        if !policy.kinds.is_empty() || !policy.ids.is_empty() {
+        if policy.selection.chooses() {
             return Ok(HashSet::new());
         }
         let latest = self.latest(policy);
@@ -111,13 +155,9 @@ impl Store {
     }
 
     /// The things that go, in the order in which they go.
-    fn select(&self, things: Vec<Thing>, policy: &PrunePolicy) -> Result<Vec<Thing>, StoreError> {
+    fn select(&self, things: Vec<Thing>, policy: &PrunePolicy, keep: Option<u64>) -> Vec<Thing> {
         let latest = self.latest(policy);
-        let total: u64 = {
-            let mut tally = Tally::default();
-            things.iter().filter(|thing| !thing.image).map(|thing| tally.count(&thing.extent)).sum()
-        };
-        let keep = self.bytes_to_keep(policy, total)?;
+        let total = total(&things);
         let (garbage, mut known): (Vec<Thing>, Vec<Thing>) = things
             .into_iter()
             .filter(|thing| !thing.held && !thing.image)
@@ -135,7 +175,7 @@ impl Store {
             left = left.saturating_sub(tally.release(&thing.extent));
             going.push(thing);
         }
-        Ok(going)
+        going
     }
 
     /// The time (seconds since 1970) after whose uses things stay.
@@ -198,6 +238,12 @@ impl Store {
     }
 }
 
+/// The bytes of all that no image with a name has.
+fn total(things: &[Thing]) -> u64 {
+    let mut tally = Tally::default();
+    things.iter().filter(|thing| !thing.image).map(|thing| tally.count(&thing.extent)).sum()
+}
+
 fn move_to_trash(gone: &[&Thing], trash: &Trash) -> io::Result<()> {
     gone.iter().try_for_each(|thing| trash.take(&thing.path).map(|_| ()))
 }
@@ -222,10 +268,8 @@ impl Drop for Sweeping {
 impl PrunePolicy {
     fn covers(&self, thing: &Thing) -> bool {
         let kind = thing.what.kind();
-        let chosen = !self.kinds.is_empty() || !self.ids.is_empty();
-        (self.all || chosen || kind != RecordKind::Stat)
-            && (self.kinds.is_empty() || self.kinds.contains(&kind))
-            && (self.ids.is_empty() || self.ids.iter().any(|id| thing.what.id().starts_with(id)))
+        (self.all || self.selection.chooses() || kind != RecordKind::Stat)
+            && self.selection.matches(&thing.record(0))
     }
 }
 

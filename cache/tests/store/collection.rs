@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use kiln_cache::{Freed, PackedLayer, PrunePolicy, RecordKind, Store};
+use kiln_cache::{Freed, PackedLayer, PrunePolicy, RecordKind, Selection, Store};
 use kiln_core::{Compression, DiffId, Digest, LayerId, Snapshot};
 
 use crate::world::{World, asked, has_layer, image, key, layer, layer_dir, put, remember, wait};
@@ -137,7 +136,7 @@ fn age_and_kind_choose_what_goes() {
     prune(&store, &policy);
     assert!(!has_layer(&store, &old) && has_layer(&store, &young));
 
-    let mounts = PrunePolicy { kinds: BTreeSet::from([RecordKind::Mount]), ..PrunePolicy::default() };
+    let mounts = PrunePolicy { selection: Selection::kinds([RecordKind::Mount]), ..PrunePolicy::default() };
     let freed = prune(&store, &mounts);
     assert_eq!(
         freed.records.iter().map(|record| record.about.as_str()).collect::<Vec<_>>(),
@@ -173,7 +172,7 @@ fn a_packed_blob_lives_as_long_as_its_layer() {
     let store = world.open();
     prune(&store, &PrunePolicy { keep_duration: Some(Duration::from_secs(3600)), ..PrunePolicy::default() });
     assert!(store.blobs().path(&packed.blob).exists());
-    prune(&store, &PrunePolicy { ids: vec![id.0.to_string()], ..PrunePolicy::default() });
+    prune(&store, &PrunePolicy { selection: Selection::id(id.0.to_string()), ..PrunePolicy::default() });
     assert!(!has_layer(&store, &id));
     assert_eq!(store.index().packed(&id, Compression::default()).unwrap(), None);
     prune(&store, &PrunePolicy { keep_duration: Some(Duration::from_secs(3600)), ..PrunePolicy::default() });
@@ -193,7 +192,7 @@ fn a_file_that_another_layer_links_is_freed_with_its_last_name() {
     remember(&store, "two", &[two]);
     drop(store);
     let store = world.open();
-    let only = |id: &LayerId| PrunePolicy { ids: vec![id.0.to_string()], ..PrunePolicy::default() };
+    let only = |id: &LayerId| PrunePolicy { selection: Selection::id(id.0.to_string()), ..PrunePolicy::default() };
     assert!(prune(&store, &only(&one)).bytes < 100_000);
     assert!(prune(&store, &only(&two)).bytes > 1_000_000);
 }

@@ -1,11 +1,13 @@
 //! `kiln du`
 
+use kiln_cache::DiskUsage;
 use serde_json::json;
 
 use super::{CommandError, Format, Services, print};
 use crate::args::DuArgs;
 use crate::environment::now_seconds;
 use crate::progress::size;
+use crate::request::filter::record_filter;
 use crate::table::{Table, age};
 
 /// Prints what the store takes on disk.
@@ -14,7 +16,16 @@ use crate::table::{Table, age};
 /// If the store cannot be read.
 pub(crate) fn du(args: &DuArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
-    let usage = services.store.disk_usage()?;
+    let filter = record_filter(&args.filter)?;
+    let mut usage = services.store.disk_usage()?;
+    if !args.filter.is_empty() {
+        let latest = filter.unused_for.map(|age| now_seconds().saturating_sub_unsigned(age.as_secs()));
+        usage.records.retain(|record| {
+            filter.selection.matches(record) && latest.is_none_or(|latest| record.used <= latest)
+        });
+        // Of what is left over, nobody asked.
+        usage = DiskUsage { records: usage.records, ..DiskUsage::default() };
+    }
     if format == Format::Json {
         let records: Vec<_> = usage
             .records
@@ -51,9 +62,11 @@ pub(crate) fn du(args: &DuArgs, services: &Services) -> Result<(), CommandError>
         let count = usage.records.iter().filter(|record| record.kind == kind).count();
         table.row([kind.as_str().to_owned(), count.to_string(), size(bytes)]);
     }
-    table.row(["index".to_owned(), String::new(), size(usage.index)]);
-    table.row(["scratch".to_owned(), String::new(), size(usage.scratch)]);
-    table.row(["rest".to_owned(), String::new(), size(usage.rest)]);
+    if args.filter.is_empty() {
+        table.row(["index".to_owned(), String::new(), size(usage.index)]);
+        table.row(["scratch".to_owned(), String::new(), size(usage.scratch)]);
+        table.row(["rest".to_owned(), String::new(), size(usage.rest)]);
+    }
     table.row(["total".to_owned(), String::new(), size(usage.total())]);
     text.push_str(&table.to_string());
     print(&text)

@@ -1,14 +1,15 @@
 //! `kiln prune`
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::Duration;
 
-use kiln_cache::{PrunePolicy, RecordKind};
+use kiln_cache::PrunePolicy;
 
 use super::{CommandError, Services, print};
 use crate::args::PruneArgs;
+use crate::collect;
 use crate::progress::size;
-use crate::request::{UsageError, limits};
+use crate::request::filter::record_filter;
+use crate::request::limits;
 
 /// Removes what no image with a name needs.
 ///
@@ -16,47 +17,39 @@ use crate::request::{UsageError, limits};
 /// If the store cannot be changed, or a filter cannot be understood.
 pub(crate) fn prune(args: &PruneArgs, services: &Services) -> Result<(), CommandError> {
     let policy = policy(args)?;
-    if !args.force && std::io::stdin().is_terminal() && !confirmed()? {
+    let asks = !args.force && !args.dry_run && !args.auto;
+    if asks && std::io::stdin().is_terminal() && !confirmed()? {
         return Ok(());
     }
-    let freed = services.store.prune(&policy)?;
+    let freed = if args.auto {
+        collect::automatic(&services.store, &services.environment)?.collect(&services.store)?
+    } else {
+        services.store.prune(&policy)?
+    };
     services.store.empty_trash()?;
     let mut text = String::new();
     for record in &freed.records {
         text.push_str(&format!("{}\t{}\t{}\n", record.kind.as_str(), record.id, size(record.bytes)));
     }
-    text.push_str(&format!("Total reclaimed space: {}\n", size(freed.bytes)));
+    let said = if args.dry_run { "Total reclaimable space" } else { "Total reclaimed space" };
+    text.push_str(&format!("{said}: {}\n", size(freed.bytes)));
     print(&text)
 }
 
 fn policy(args: &PruneArgs) -> Result<PrunePolicy, CommandError> {
-    let mut policy = PrunePolicy { all: args.all, ..PrunePolicy::default() };
-    if let Some(text) = &args.keep_storage {
-        policy.max_used_space = Some(limits::bytes("keep-storage", text)?);
-    }
-    for filter in &args.filter {
-        let wrong = |why: &str| CommandError::from(UsageError::value("filter", filter, why));
-        match filter.split_once('=') {
-            Some(("until", age)) => {
-                policy.keep_duration =
-                    Some(humantime::parse_duration(age).map_err(|_| wrong("expected a duration like 24h"))?);
-            }
-            Some(("unused-for", age)) => {
-                let age: Duration =
-                    humantime::parse_duration(age).map_err(|_| wrong("expected a duration like 24h"))?;
-                policy.keep_duration = Some(age);
-            }
-            Some(("id", id)) => policy.ids.push(id.to_owned()),
-            Some(("type", kind)) => {
-                let kinds = [RecordKind::Layer, RecordKind::Blob, RecordKind::Mount, RecordKind::Stat];
-                let kind = kinds.into_iter().find(|known| known.as_str() == kind);
-                let wrong = || wrong("expected type=regular, internal, exec.cachemount or source.local");
-                policy.kinds.insert(kind.ok_or_else(wrong)?);
-            }
-            _ => return Err(wrong("expected until=AGE, type=TYPE or id=ID")),
-        }
-    }
-    Ok(policy)
+    let filter = record_filter(&args.filter)?;
+    let bytes = |option: &str, text: &Option<String>| -> Result<Option<u64>, CommandError> {
+        Ok(text.as_deref().map(|text| limits::bytes(option, text)).transpose()?)
+    };
+    Ok(PrunePolicy {
+        all: args.all,
+        selection: filter.selection,
+        keep_duration: filter.unused_for,
+        reserved_space: bytes("reserved-space", &args.reserved_space)?,
+        max_used_space: bytes("max-used-space", &args.max_used_space)?,
+        min_free_space: bytes("min-free-space", &args.min_free_space)?,
+        dry_run: args.dry_run,
+    })
 }
 
 fn confirmed() -> Result<bool, CommandError> {
