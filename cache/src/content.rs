@@ -87,12 +87,13 @@ impl Blobs {
         }
     }
 
-    /// Reads a small blob, if it is there: a manifest, an index, a config.
+    /// Reads a small blob, if it is there as it was put there: a manifest, an index, a config.
     pub fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, BlobError> {
         let Some(mut file) = self.open(digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut file, &mut bytes).map_err(BlobError::io("read", self.path(digest)))?;
-        Ok(Some(bytes))
+        // Small enough to be sure of: what is damaged is not there.
+        Ok((Digest::of(&bytes) == *digest).then_some(bytes))
     }
 
     /// Begins a blob. Dropping the writer forgets it.
@@ -180,7 +181,11 @@ impl BlobWriter {
         self.blobs.session.hold([Held::Blob(*digest)]).map_err(BlobError::io("hold", &place))?;
         file.set_permissions(fs::Permissions::from_mode(0o644))
             .map_err(BlobError::io("write", &self.path))?;
-        // Over one that is there: the new bytes were verified just now, those on the disk some time ago.
+        // Over one that is there: the new bytes were verified just now, those on the disk some time ago. But rows that were
+        // synced may speak of those, so a power cut must not find the new ones half written.
+        if place.exists() {
+            file.sync_data().map_err(BlobError::io("write", &self.path))?;
+        }
         fs::rename(&self.path, &place).map_err(BlobError::io("move", place))
     }
 }

@@ -8,6 +8,7 @@
 //! | `content` | [`Blobs`] by digest |
 //! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
 //! | `history` | [`PastBuilds`] and what they told |
+//! | `stack` | what a mount stacks for a snapshot |
 //! | `gc` | [`PrunePolicy`], [`DiskUsage`], [`Checked`] |
 //!
 //! **Invariant:** knows neither Dockerfiles nor processes. A lookup that finds something damaged or half there finds
@@ -20,12 +21,14 @@ mod index;
 mod layer;
 mod lock;
 mod session;
+mod stack;
 mod store;
 mod trash;
 
 pub use content::{BlobError, BlobWriter, Blobs};
 pub use gc::{
-    Checked, Condition, Damage, Damaged, DiskUsage, Freed, PrunePolicy, RecordKind, Selection, Trait, UsageRecord,
+    Checked, Condition, Damage, Damaged, Depth, DiskUsage, Freed, PrunePolicy, RecordKind, Selection, Trait,
+    UsageRecord,
 };
 pub use history::{PastBuild, PastBuilds};
 pub use index::{

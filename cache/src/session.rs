@@ -89,6 +89,11 @@ impl Session {
         Ok(())
     }
 
+    /// All that this session holds.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.lock_present().as_ref().map(|present| present.held.iter().copied().collect()).unwrap_or_default()
+    }
+
     /// [`Session::hold`] for layers.
     pub(crate) fn hold_layers(&self, layers: &[LayerId]) -> io::Result<()> {
         self.hold(layers.iter().copied().map(Held::Layer))

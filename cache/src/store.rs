@@ -241,7 +241,8 @@ impl Store {
     /// Makes all that was remembered so far outlast a power cut. Takes as long as the disk does: for a background thread.
     pub fn sync(&self) -> Result<(), StoreError> {
         let root = fs::File::open(self.root()).map_err(StoreError::io("open", self.root()))?;
-        Ok(self.shared.index.make_durable(|| Ok(rustix::fs::syncfs(&root)?))?)
+        let recover = |t: &Transaction<'_>| gc::recover(t, self.root(), self.trash());
+        Ok(self.shared.index.make_durable(|| Ok(rustix::fs::syncfs(&root)?), recover)?)
     }
 
     /// Waits until all that was thrown away is gone from the disk.
@@ -251,6 +252,15 @@ impl Store {
 
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.shared.session
+    }
+
+    /// The store opened anew, because its index was found damaged. Results of this process's other handles stay as they are.
+    pub fn reopen(&self) -> Result<Self, StoreError> {
+        Self::open(self.shared.options.clone())
+    }
+
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.shared.session.held()
     }
 
     pub(crate) fn trash(&self) -> &Trash {
@@ -272,6 +282,8 @@ fn prepare(root: &Path, xattrs: OverlayXattrs) -> Result<(), StoreError> {
     let path = root.join("kind");
     match fs::read_to_string(&path) {
         Ok(found) if found.trim_end() == wanted => return Ok(()),
+        // Written and never synced before a power cut: then nothing that was here was synced.
+        Ok(found) if found.trim_matches('\0').is_empty() => {}
         Ok(found) => {
             return Err(StoreError::Kind {
                 path: root.to_owned(),

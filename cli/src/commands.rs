@@ -50,34 +50,43 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         }
         _ => {}
     }
-    let services = Services::open(cli, environment)?;
-    let performed = match &cli.command {
-        Command::Build(args) => build::build(args, &services),
-        Command::Run(args) => run::run(args, &services),
-        Command::Pull(args) => done(pull::pull(args, &services)),
-        Command::Push(args) => done(push::push(args, &services)),
-        Command::Images(args) => done(images::images(args, &services)),
-        Command::Imagetools(command) => done(imagetools::imagetools(command, &services)),
-        Command::Tag(args) => done(tag::tag(args, &services)),
-        Command::Rmi(args) => done(rmi::rmi(args, &services)),
-        Command::Inspect(args) => done(inspect::inspect(args, &services)),
-        Command::History(args) => done(history::history(args, &services)),
-        Command::Save(args) => done(save::save(args, &services)),
-        Command::Load(args) => done(load::load(args, &services)),
-        Command::Import(args) => done(import::import(args, &services)),
-        Command::Prune(args) => done(prune::prune(args, &services)),
-        Command::Du(args) => done(du::du(args, &services)),
-        Command::Fsck(args) => fsck::fsck(args, &services),
-        Command::Info(args) => done(info::info(args, &services)),
-        Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, &services)),
+    let mut services = Services::open(cli, environment)?;
+    let mut performed = perform_in(cli, &services);
+    if performed.as_ref().is_err_and(crate::mend::is_damaged_index) {
+        services.reopen()?;
+        performed = perform_in(cli, &services);
+    }
+    crate::durable::sync_soon(&services.store);
+    performed
+}
+
+fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> {
+    let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
+    match &cli.command {
+        Command::Build(args) => build::build(args, services),
+        Command::Run(args) => run::run(args, services),
+        Command::Pull(args) => done(pull::pull(args, services)),
+        Command::Push(args) => done(push::push(args, services)),
+        Command::Images(args) => done(images::images(args, services)),
+        Command::Imagetools(command) => done(imagetools::imagetools(command, services)),
+        Command::Tag(args) => done(tag::tag(args, services)),
+        Command::Rmi(args) => done(rmi::rmi(args, services)),
+        Command::Inspect(args) => done(inspect::inspect(args, services)),
+        Command::History(args) => done(history::history(args, services)),
+        Command::Save(args) => done(save::save(args, services)),
+        Command::Load(args) => done(load::load(args, services)),
+        Command::Import(args) => done(import::import(args, services)),
+        Command::Prune(args) => done(prune::prune(args, services)),
+        Command::Du(args) => done(du::du(args, services)),
+        Command::Fsck(args) => fsck::fsck(args, services),
+        Command::Info(args) => done(info::info(args, services)),
+        Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, services)),
         Command::Version(_)
         | Command::Login(_)
         | Command::Logout(_)
         | Command::SyncStore
         | Command::Debug(_) => Ok(ExitCode::SUCCESS),
-    };
-    crate::durable::sync_soon(&services.store);
-    performed
+    }
 }
 
 /// `--format`.

@@ -134,7 +134,7 @@ impl CommandError {
             }
             other => format!("error: {}\n", report::chain(other)),
         };
-        if let Some(hint) = report::hint(self) {
+        if let Some(hint) = report::hint(self, &text) {
             text.push_str(&format!("help: {hint}\n"));
         }
         kiln_core::redacted(text)

@@ -20,6 +20,7 @@ mod explain;
 mod history;
 mod imagetools;
 mod local;
+mod mend;
 mod output;
 mod outputs;
 mod pack;

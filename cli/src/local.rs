@@ -89,6 +89,6 @@ fn diff_id(store: &Store, layer: &LayerId) -> Result<kiln_core::DiffId, LocalErr
         return Ok(known);
     }
     let computed = store.layers().diff_id(layer, None)?;
-    store.index().set_diff_id(layer, &computed)?;
+    store.index().note_diff_id(layer, &computed)?;
     Ok(computed)
 }

@@ -92,7 +92,7 @@ fn as_it_came(
         for format in [wanted.format].into_iter().chain(formats) {
             let compression = Compression { format, level: None };
             if let Some(packed) = store.index().packed(layer, compression)?
-                && store.blobs().contains(&packed.blob)?
+                && is_whole(store, &packed)?
             {
                 return Ok(way.send(blob(&packed, format)));
             }
@@ -159,7 +159,7 @@ fn pack_one(
         Some(epoch) => store.index().packed_clamped(layer, compression, epoch)?,
     };
     if let Some(packed) = known
-        && store.blobs().contains(&packed.blob)?
+        && is_whole(store, &packed)?
     {
         return Ok(way.send(blob(&packed, compression.format)));
     }
@@ -186,6 +186,11 @@ fn pack_one(
     }
     let packed = blob(&packed, compression.format);
     Ok(if sending { packed } else { way.send(packed) })
+}
+
+/// Whether the blob is there in its full length.
+fn is_whole(store: &Store, packed: &PackedLayer) -> Result<bool, CommandError> {
+    Ok(store.blobs().size(&packed.blob)? == Some(packed.size))
 }
 
 /// Whether a layer's content is so large that sending it takes time.

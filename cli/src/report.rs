@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_core::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
@@ -23,8 +22,9 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What to do about an error that has a well-known remedy.
-pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+/// What to do about an error that has a well-known remedy. Wrappers are transparent and some causes are kept as text, so
+/// the whole message is where all of them meet; the registry's own faults know better.
+pub(crate) fn hint(error: &(dyn Error + 'static), message: &str) -> Option<String> {
     let mut next = Some(error);
     while let Some(cause) = next {
         // Transparent errors leave the registry's own out of the chain, but not what is below it.
@@ -32,22 +32,31 @@ pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         if let Some(hint) = fault.or(cause.downcast_ref::<Fault>()).and_then(Fault::hint) {
             return Some(hint);
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            let hint = match io.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
-                    "free some space, for example with `kiln prune`, or put the store elsewhere with --root",
-                ),
-                ErrorKind::ReadOnlyFilesystem => Some("put the store on a writable file system with --root"),
-                _ if io.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-                    Some("raise the limit of open files (`ulimit -n`)")
-                }
-                _ => None,
-            };
-            return hint.map(str::to_owned);
-        }
         next = cause.source();
     }
-    None
+    const FULL: &str =
+        "free some space, for example with `kiln prune`, or put the store elsewhere with --root";
+    const READ_ONLY: &str = "put the store on a writable file system with --root";
+    const FILES: &str = "raise the limit of open files (`ulimit -n`)";
+    const BROKEN: &str =
+        "the disk fails: look at the kernel's log, check the file system, then run `kiln fsck --repair`";
+    let known = [
+        ("(os error 28)", FULL),
+        ("(os error 122)", FULL),
+        ("database or disk is full", FULL),
+        ("(os error 30)", READ_ONLY),
+        ("attempt to write a readonly database", READ_ONLY),
+        ("(os error 24)", FILES),
+        ("(os error 23)", FILES),
+        ("(os error 5)", BROKEN),
+        ("disk I/O error", BROKEN),
+        // SQLite says no more when it may not have one more file.
+        (
+            "unable to open database file",
+            "see that the store may be written, and raise the limit of open files (`ulimit -n`)",
+        ),
+    ];
+    known.into_iter().find(|(text, _)| message.contains(text)).map(|(_, hint)| hint.to_owned())
 }
 
 /// The findings of a Dockerfile, each under its source line.
@@ -156,6 +165,7 @@ mod tests {
         struct Outer(#[source] std::io::Error);
         let error = Outer(std::io::Error::from_raw_os_error(28));
         assert_eq!(chain(&error), "write blob: No space left on device (os error 28)");
-        assert!(hint(&error).is_some_and(|text| text.contains("prune")));
+        assert!(hint(&error, &chain(&error)).is_some_and(|text| text.contains("prune")));
+        assert_eq!(hint(&std::fmt::Error, "it is (os error 2)"), None);
     }
 }

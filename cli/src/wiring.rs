@@ -63,7 +63,18 @@ impl Services {
         // Trees whose owners are recorded mean nothing to the other rungs, nor theirs here.
         let root = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root };
         let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+        tell(&store);
         Ok(Self { environment, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
+    }
+
+    /// Opens the store anew, because its index was found damaged.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn reopen(&mut self) -> Result<(), CommandError> {
+        self.store = self.store.reopen()?;
+        tell(&self.store);
+        Ok(())
     }
 
     /// Starts sandboxes.
@@ -106,11 +117,21 @@ impl Services {
     }
 }
 
+/// What people should know of the store that was opened.
+fn tell(store: &Store) {
+    if let Some(notice) = store.notice() {
+        eprintln!("warning: {notice}");
+    }
+}
+
 /// A runtime for what waits.
 ///
 /// # Errors
 /// If threads cannot be started.
 pub(crate) fn runtime() -> Result<Runtime, CommandError> {
+    // tokio panics where it gets no files for its signals and its poll.
+    let files: std::io::Result<Vec<std::fs::File>> = (0..24).map(|_| std::fs::File::open("/")).collect();
+    drop(files.map_err(|cause| CommandError::System { what: "open files for the worker threads", cause })?);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use super::inventory::{self, What};
 use super::rows::{Doomed, Mentions};
-use super::tree;
+use super::tree::{self, Look};
 use crate::lock::{FileLock, LockMode};
+use crate::session::Held;
 use crate::store::{Store, StoreError};
 
 /// What a check of the store found.
@@ -27,6 +28,15 @@ pub struct Checked {
     pub images: Vec<String>,
     /// Whether what is damaged was taken away.
     pub repaired: bool,
+}
+
+/// How closely a check looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Manifests, and of files whatever the kernel knows without reading them: microseconds each.
+    Names,
+    /// Every byte.
+    Bytes,
 }
 
 /// A thing that is not what its name says.
@@ -74,31 +84,82 @@ impl Store {
         let mut checked = Checked { blobs: things.iter().filter(is_blob).count(), ..Checked::default() };
         checked.layers = things.len() - checked.blobs;
 
-        let mut damaged: Vec<(What, Damage)> = things
-            .par_iter()
-            .filter_map(|(what, path)| Some((*what, self.damage_of(*what, path)?)))
-            .collect();
+        let mut damaged = self.damaged(&things, Depth::Bytes)?;
         let there: HashSet<What> = things.iter().map(|(what, _)| *what).collect();
         let spoken_of = mentions.layers.keys().map(|id| What::Layer(*id));
         let spoken_of = spoken_of.chain(mentions.blobs.keys().map(|digest| What::Blob(*digest)));
         damaged.extend(spoken_of.filter(|what| !there.contains(what)).map(|what| (what, Damage::Missing)));
         damaged.sort_by_key(|(what, _)| *what);
+        self.settle(&mut checked, &things, damaged, repair)?;
+        checked.damaged.extend(self.damage_of_rows()?);
+        Ok(checked)
+    }
 
+    /// Looks at all that this process uses of the store, and takes away what is damaged with all rows that speak of it: for a
+    /// command that has failed, and may do better if it is done again.
+    pub fn drop_damaged(&self, depth: Depth) -> Result<Checked, StoreError> {
+        let root = self.root();
+        let failed = |action| StoreError::io(action, root);
+        let collecting = FileLock::acquire(&root.join("locks/.collecting"), LockMode::Exclusive);
+        let _collecting = collecting.map_err(failed("lock"))?;
+        let mut things = Vec::new();
+        for held in self.held() {
+            let (what, path) = match held {
+                Held::Layer(id) => (What::Layer(id), root.join("layers").join(id.0.hex())),
+                Held::Blob(digest) => (What::Blob(digest), self.blobs().path(&digest)),
+                Held::Mount(_) => continue,
+            };
+            // What is not there is a miss already.
+            if path.exists() && (depth == Depth::Bytes || matches!(what, What::Layer(_))) {
+                things.push((what, path));
+            }
+        }
+        things.sort_unstable();
+        let mut checked = Checked::default();
+        let mut damaged = self.damaged(&things, depth)?;
+        // What cannot be read now may be read later: that is for who asks for a repair to decide.
+        damaged.retain(|(_, damage)| !matches!(damage, Damage::Unreadable(_)));
+        self.settle(&mut checked, &things, damaged, true)?;
+        Ok(checked)
+    }
+
+    fn damaged(&self, things: &[(What, PathBuf)], depth: Depth) -> Result<Vec<(What, Damage)>, StoreError> {
+        let look = Look { depth, xattrs: self.xattrs() };
+        let damage = |(what, path): &(What, PathBuf)| Some((*what, damage_of(*what, path, look)?));
+        let mut found: Vec<(What, Damage)> = things.par_iter().filter_map(damage).collect();
+        // What this process could not look at is not damaged for that.
+        let is_ours = |(_, damage): &mut (What, Damage)| matches!(damage, Damage::Unreadable(cause) if is_of_the_process(cause));
+        let ours = found.extract_if(.., is_ours).next();
+        match ours {
+            Some((_, Damage::Unreadable(cause))) => Err(StoreError::io("read", self.root())(cause)),
+            _ => Ok(found),
+        }
+    }
+
+    /// Notes what is damaged, and with `repair` takes it away.
+    fn settle(
+        &self,
+        checked: &mut Checked,
+        things: &[(What, PathBuf)],
+        damaged: Vec<(What, Damage)>,
+        repair: bool,
+    ) -> Result<(), StoreError> {
         let doomed = Doomed::of(damaged.iter().map(|(what, _)| *what));
         checked.images = self.images_of(&doomed)?;
         if repair && !damaged.is_empty() {
             self.index().write_through("forget what is damaged", |t| doomed.forget(t))?;
-            for (what, path) in &things {
+            for (what, path) in things {
                 if damaged.iter().any(|(damaged, _)| damaged == what) {
-                    self.trash().put(path).map_err(failed("take away parts of"))?;
+                    let gone = self.trash().put(path);
+                    gone.map_err(StoreError::io("take away parts of", self.root()))?;
                 }
             }
             self.layers().forget();
             checked.repaired = true;
         }
-        let said = damaged.into_iter().map(|(what, damage)| Damaged { what: name_of(what), damage });
-        checked.damaged = said.chain(self.damage_of_rows()?).collect();
-        Ok(checked)
+        checked.damaged =
+            damaged.into_iter().map(|(what, damage)| Damaged { what: name_of(what), damage }).collect();
+        Ok(())
     }
 
     /// All blobs and layers, and what has a name that none of them can have.
@@ -111,14 +172,6 @@ impl Store {
             name.parse().ok().map(|id| What::Layer(kiln_core::LayerId(id)))
         })?;
         Ok(things)
-    }
-
-    fn damage_of(&self, what: What, path: &std::path::Path) -> Option<Damage> {
-        match what {
-            What::Blob(digest) => damage_of_blob(&digest, path),
-            What::Layer(id) => tree::damage_of(&id, path, self.xattrs()),
-            What::Mount(_) | What::Stat(_) => None,
-        }
     }
 
     fn damage_of_rows(&self) -> Result<Vec<Damaged>, StoreError> {
@@ -143,6 +196,20 @@ impl Store {
         }
         Ok(names.into_iter().collect())
     }
+}
+
+fn damage_of(what: What, path: &std::path::Path, look: Look) -> Option<Damage> {
+    match what {
+        What::Blob(digest) => damage_of_blob(&digest, path),
+        What::Layer(id) => tree::damage_of(&id, path, look),
+        What::Mount(_) | What::Stat(_) => None,
+    }
+}
+
+fn is_of_the_process(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::PERM, Errno::INTR];
+    ours.iter().any(|errno| cause.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn damage_of_blob(digest: &Digest, path: &std::path::Path) -> Option<Damage> {

@@ -13,7 +13,7 @@ mod selection;
 mod tree;
 mod usage;
 
-pub use self::fsck::{Checked, Damage, Damaged};
+pub use self::fsck::{Checked, Damage, Damaged, Depth};
 pub(crate) use self::prune::recover;
 pub use self::prune::{Freed, PrunePolicy};
 pub use self::selection::{Condition, Selection, Trait};

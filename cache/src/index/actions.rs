@@ -12,19 +12,20 @@ const STALE: i64 = 3600;
 #[derive(Debug)]
 pub(super) struct Touched {
     table: Table,
-    key: ContentHash,
+    key: [u8; 32],
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Table {
+pub(super) enum Table {
     Asked,
     Made,
+    Chains,
 }
 
 impl Index {
     /// What was made of the same definition before, all layers of it.
     pub fn asked(&self, definition: &ContentHash) -> Result<Option<Snapshot>, IndexError> {
-        match self.action(Table::Asked, definition)? {
+        match self.action(Table::Asked, definition.as_bytes())? {
             Some(layers) => self.present(Snapshot { layers }),
             None => Ok(None),
         }
@@ -32,7 +33,7 @@ impl Index {
 
     /// What was added by the same op on the same contents before: no layer, or one.
     pub fn made(&self, key: &ContentHash) -> Result<Option<Vec<LayerId>>, IndexError> {
-        match self.action(Table::Made, key)? {
+        match self.action(Table::Made, key.as_bytes())? {
             Some(layers) => Ok(self.present(Snapshot { layers })?.map(|snapshot| snapshot.layers)),
             None => Ok(None),
         }
@@ -63,14 +64,15 @@ impl Index {
         })
     }
 
-    fn action(&self, table: Table, key: &ContentHash) -> Result<Option<Vec<LayerId>>, IndexError> {
+    pub(super) fn action(&self, table: Table, key: &[u8; 32]) -> Result<Option<Vec<LayerId>>, IndexError> {
         let found: Option<(Vec<u8>, i64)> = self.read("look up a result", |c| {
             let query = match table {
                 Table::Asked => "SELECT layers, used FROM asked WHERE definition = ?1",
                 Table::Made => "SELECT layers, used FROM made WHERE key = ?1",
+                Table::Chains => "SELECT layer, used FROM chains WHERE chain = ?1",
             };
             let mut statement = c.prepare_cached(query)?;
-            statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })?;
         let Some((layers, used)) = found else { return Ok(None) };
         if self.now().abs_diff(used) > STALE.unsigned_abs() {
@@ -86,8 +88,9 @@ pub(super) fn touch(t: &Transaction<'_>, touched: &[Touched], now: i64) -> rusql
         let update = match table {
             Table::Asked => "UPDATE asked SET used = ?1 WHERE definition = ?2",
             Table::Made => "UPDATE made SET used = ?1 WHERE key = ?2",
+            Table::Chains => "UPDATE chains SET used = ?1 WHERE chain = ?2",
         };
-        t.prepare_cached(update)?.execute(params![now, key.as_bytes()])?;
+        t.prepare_cached(update)?.execute(params![now, key])?;
     }
     Ok(())
 }

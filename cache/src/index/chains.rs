@@ -1,20 +1,18 @@
 //! Layers of images from outside: chain id → the layer that was unpacked on the layers below it.
 
-use kiln_core::{ContentHash, Digest, LayerId};
-use rusqlite::{OptionalExtension as _, params};
+use kiln_core::{Digest, LayerId, Snapshot};
+use rusqlite::params;
 
+use super::actions::Table;
 use super::{Index, IndexError};
 
 impl Index {
     /// The layer at the top of a chain (image-spec, config.md#layer-chainid), if it is there.
     pub fn chain(&self, chain_id: &Digest) -> Result<Option<LayerId>, IndexError> {
-        let found = self.read("look up a chain", |c| {
-            c.prepare_cached("SELECT layer FROM chains WHERE chain = ?1")?
-                .query_row([chain_id.as_bytes()], |row| Ok(LayerId(ContentHash::from_bytes(row.get(0)?))))
-                .optional()
-        })?;
-        match found {
-            Some(layer) => Ok(self.present(kiln_core::Snapshot { layers: vec![layer] })?.map(|_| layer)),
+        match self.action(Table::Chains, chain_id.as_bytes())? {
+            Some(layers) => {
+                Ok(self.present(Snapshot { layers })?.and_then(|found| found.layers.first().copied()))
+            }
             None => Ok(None),
         }
     }

@@ -63,7 +63,7 @@ impl Index {
                 .query_row([name.to_string()], record_of)
                 .optional()
         })?;
-        self.whole(record)
+        self.whole(record.flatten())
     }
 
     /// The image with this [`ImageRecord::id`], if its layers are all there.
@@ -73,7 +73,7 @@ impl Index {
                 .query_row([id.as_bytes()], record_of)
                 .optional()
         })?;
-        self.whole(record)
+        self.whole(record.flatten())
     }
 
     /// All images, those that came last first.
@@ -88,13 +88,11 @@ impl Index {
             let mut statement = c.prepare_cached("SELECT record, id FROM images")?;
             let rows = statement.query_map([], |row| {
                 let id = hash_of(row, 1)?;
-                Ok(StoredImage {
-                    id,
-                    names: names.get(&id).cloned().unwrap_or_default(),
-                    record: record_of(row)?,
-                })
+                let names = names.get(&id).cloned().unwrap_or_default();
+                Ok(record_of(row)?.map(|record| StoredImage { id, names, record }))
             })?;
-            let mut images: Vec<StoredImage> = rows.collect::<rusqlite::Result<_>>()?;
+            let images: Vec<Option<StoredImage>> = rows.collect::<rusqlite::Result<_>>()?;
+            let mut images: Vec<StoredImage> = images.into_iter().flatten().collect();
             images
                 .sort_by(|a, b| (b.record.created, &a.names, a.id).cmp(&(a.record.created, &b.names, b.id)));
             Ok(images)
@@ -162,7 +160,8 @@ impl Index {
             let known: Option<ImageRecord> = c
                 .prepare_cached("SELECT record FROM images WHERE id = ?1")?
                 .query_row([id.as_bytes()], record_of)
-                .optional()?;
+                .optional()?
+                .flatten();
             let Some(name) = name else { return Ok((known, true)) };
             let named: Option<[u8; 32]> = c
                 .prepare_cached("SELECT image FROM names WHERE name = ?1")?
@@ -182,9 +181,8 @@ impl Index {
     }
 }
 
-fn record_of(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {
+/// The record, unless it is damaged: then there is no such image.
+fn record_of(row: &Row<'_>) -> rusqlite::Result<Option<ImageRecord>> {
     let text: Vec<u8> = row.get(0)?;
-    serde_json::from_slice(&text).map_err(|cause| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(cause))
-    })
+    Ok(serde_json::from_slice(&text).ok())
 }

@@ -73,6 +73,11 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Whether the database is none any more. It is set aside when the store is next opened.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Database { cause, .. } if schema::is_damaged(cause))
+    }
+
     /// Whether the disk, or the user's share of it, is full.
     pub(crate) fn is_full(&self) -> bool {
         match self {
@@ -109,7 +114,15 @@ impl Index {
         let path = session.root().join("db").join(schema::FILE);
         let boot = schema::boot_number(boot_id);
         let mut notice = None;
-        let reader = match schema::open(&path, boot, &recover) {
+        let opened = match schema::found_damaged(&path) {
+            None => schema::open(&path, boot, &recover),
+            Some(cause) => Err(cause),
+        };
+        let reader = match opened {
+            // A read that failed once is no damage: what can be read whole is kept.
+            Err(cause) if schema::is_damaged(&cause) && schema::is_sound(&path) => {
+                schema::open(&path, boot, &recover)
+            }
             Err(cause) if schema::is_damaged(&cause) => {
                 let aside = schema::set_aside(&path).map_err(|cause| IndexError::File {
                     action: "set aside",
@@ -176,6 +189,28 @@ impl Index {
         })
     }
 
+    /// [`Index::write`] for what can be done without, by commands that only look: it waits for nobody.
+    pub(crate) fn write_unless_busy(
+        &self,
+        action: &'static str,
+        change: impl Fn(&Transaction<'_>, i64) -> rusqlite::Result<()>,
+    ) -> Result<(), IndexError> {
+        let mut writer = self.writer()?;
+        let mut run = || {
+            writer.busy_timeout(std::time::Duration::ZERO)?;
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let generation = schema::open_generation(&transaction, self.boot)?;
+            change(&transaction, generation)?;
+            transaction.commit()
+        };
+        let written = run();
+        writer.busy_timeout(schema::PATIENCE).map_err(|cause| self.failed(action, cause))?;
+        match written {
+            Err(cause) if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
+            written => written.map_err(|cause| self.failed(action, cause)),
+        }
+    }
+
     /// One transaction that is on the disk when this returns.
     pub(crate) fn write_through<T>(
         &self,
@@ -207,11 +242,23 @@ impl Index {
         run().map_err(|cause| self.failed(action, cause))
     }
 
-    /// Marks the rows written so far as durable. `sync` writes the file system out.
-    pub(crate) fn make_durable(&self, sync: impl FnOnce() -> std::io::Result<()>) -> Result<(), IndexError> {
+    /// Marks the rows written so far as durable. `sync` writes the file system out. If it cannot, what it should have written
+    /// is lost, though it may still be read for a while: then those rows are forgotten, and `recover` takes away what no
+    /// row speaks of.
+    pub(crate) fn make_durable(
+        &self,
+        sync: impl FnOnce() -> std::io::Result<()>,
+        recover: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), IndexError> {
         let closed = self.transact("close a generation", |t| schema::close_generation(t, self.boot))?;
         let Some(closed) = closed else { return Ok(()) };
-        sync().map_err(|cause| IndexError::File { action: "sync", path: self.path.clone(), cause })?;
+        if let Err(cause) = sync() {
+            self.transact("forget what could not be synced", |t| {
+                schema::forget_undurable(t)?;
+                recover(t)
+            })?;
+            return Err(IndexError::File { action: "sync", path: self.path.clone(), cause });
+        }
         self.transact("mark rows durable", |t| schema::mark_durable(t, self.boot, closed))?;
         let writer = self.writer()?;
         // Keeps the log short: the first process that opens the index reads all of it. Busy readers only postpone that.
@@ -230,6 +277,10 @@ impl Index {
     }
 
     fn failed(&self, action: &'static str, cause: rusqlite::Error) -> IndexError {
+        if schema::is_damaged(&cause) {
+            // The next process to open the index sets it aside.
+            schema::note_damage(&self.path);
+        }
         IndexError::Database { action, path: self.path.clone(), cause }
     }
 

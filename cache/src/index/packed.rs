@@ -1,7 +1,7 @@
 //! Layers as blobs: what a layer's tar became when it was packed.
 
 use kiln_core::{Compression, DiffId, Digest, LayerId};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Index, IndexError};
 
@@ -109,15 +109,29 @@ impl Index {
 
     /// Remembers the digest of a layer's tar. For a layer from outside it is that of the tar it came as.
     pub fn set_diff_id(&self, layer: &LayerId, diff_id: &DiffId) -> Result<(), IndexError> {
-        self.write("remember a diff id", |t, generation| {
-            t.prepare_cached("INSERT OR REPLACE INTO diffs VALUES (?1, ?2, ?3)")?.execute(params![
-                layer.0.as_bytes(),
-                diff_id.0.as_bytes(),
-                generation
-            ])?;
-            Ok(())
+        self.write("remember a diff id", |t, generation| insert_diff_id(t, layer, diff_id, generation))
+    }
+
+    /// The same for one that was computed, unless somebody else writes just now: it can be computed again.
+    pub fn note_diff_id(&self, layer: &LayerId, diff_id: &DiffId) -> Result<(), IndexError> {
+        self.write_unless_busy("remember a diff id", |t, generation| {
+            insert_diff_id(t, layer, diff_id, generation)
         })
     }
+}
+
+fn insert_diff_id(
+    t: &Transaction<'_>,
+    layer: &LayerId,
+    diff_id: &DiffId,
+    generation: i64,
+) -> rusqlite::Result<()> {
+    t.prepare_cached("INSERT OR REPLACE INTO diffs VALUES (?1, ?2, ?3)")?.execute(params![
+        layer.0.as_bytes(),
+        diff_id.0.as_bytes(),
+        generation
+    ])?;
+    Ok(())
 }
 
 /// `1 gzip`, `1 zstd@19`, `1 gzip ≤1700000000`: the packer's version, the compression, the latest time.

@@ -10,6 +10,12 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 /// The version of the tables is in the file's name: another version is another file beside this one.
 pub(crate) const FILE: &str = "1.sqlite";
 
+/// Lies beside a database in which damage was found while it was in use.
+const DAMAGED: &str = "is-damaged";
+
+/// For so long one process waits for another that writes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A generation takes new rows.
 const OPEN: i64 = 0;
 /// A generation takes no more rows; the file system is being synced.
@@ -57,6 +63,29 @@ pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
+/// Notes beside the database that a part of it was found damaged, which an opening need not come across.
+pub(crate) fn note_damage(path: &Path) {
+    // A file that cannot be made leaves the finding to the next process that comes across it.
+    let _ = std::fs::write(path.with_file_name(DAMAGED), "");
+}
+
+/// The error that an opening is to give because [`note_damage`] was here.
+pub(crate) fn found_damaged(path: &Path) -> Option<rusqlite::Error> {
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    let text = "a part of it cannot be read".to_owned();
+    path.with_file_name(DAMAGED).exists().then(|| rusqlite::Error::SqliteFailure(corrupt, Some(text)))
+}
+
+/// Whether all of the database can be read after all; then the note is taken back.
+pub(crate) fn is_sound(path: &Path) -> bool {
+    let check = || connect(path)?.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let sound = check().is_ok_and(|said| said == "ok");
+    if sound {
+        let _ = std::fs::remove_file(path.with_file_name(DAMAGED));
+    }
+    sound
+}
+
 /// Moves a damaged database out of the way, over the one that was moved before, and says where to.
 pub(crate) fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     for suffix in ["-wal", "-shm"] {
@@ -64,13 +93,14 @@ pub(crate) fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     }
     let aside = path.with_file_name(format!("damaged-{FILE}"));
     std::fs::rename(path, &aside)?;
+    let _ = std::fs::remove_file(path.with_file_name(DAMAGED));
     Ok(aside)
 }
 
 /// Opens the database, or makes it.
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(60))?;
+    connection.busy_timeout(PATIENCE)?;
     // A sync, which marks rows durable, also shortens the log; the last process to close does not wait for the disk.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // The log is not synced at a commit: a power cut may take the last rows, never the database's order.
@@ -114,21 +144,26 @@ fn begin_boot(
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if boot_of(&transaction)? != Some(boot) {
-        for table in DATED {
-            transaction.execute(
-                &format!(
-                    "DELETE FROM {table} WHERE generation NOT IN (SELECT id FROM generations WHERE state = ?1)"
-                ),
-                [DURABLE],
-            )?;
-        }
-        compact_generations(&transaction)?;
+        forget_undurable(&transaction)?;
         recover(&transaction)?;
         transaction.execute("DELETE FROM boot", [])?;
         transaction.execute("INSERT INTO boot VALUES (?1)", [boot])?;
     }
     transaction.commit()?;
     connection.pragma_update(None, "synchronous", "NORMAL")
+}
+
+/// Deletes the rows that were not made durable.
+pub(crate) fn forget_undurable(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for table in DATED {
+        transaction.execute(
+            &format!(
+                "DELETE FROM {table} WHERE generation NOT IN (SELECT id FROM generations WHERE state = ?1)"
+            ),
+            [DURABLE],
+        )?;
+    }
+    compact_generations(transaction)
 }
 
 /// Gives all durable rows one generation.

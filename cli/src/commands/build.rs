@@ -12,6 +12,7 @@ use crate::build::build as build_images;
 use crate::call;
 use crate::explain::{self, Explained, Explanations};
 use crate::history::{self, Journal};
+use crate::mend;
 use crate::outputs::{self, Finished};
 use crate::progress::{ProgressMode, Reporter};
 use crate::request::{BuildRequest, Call};
@@ -63,8 +64,25 @@ async fn build_and_export(
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
 ) -> Result<Finished, CommandError> {
-    let built = build_images(request, source, services, progress, explanations).await?;
-    outputs::export(request, built, services, progress).await
+    // What was written to standard output cannot be taken back.
+    let is_repeatable = !request.outputs.iter().any(crate::output::Output::takes_stdout);
+    let mut times = 0;
+    loop {
+        let once = async {
+            let built = build_images(request, source, services, progress, explanations).await?;
+            outputs::export(request, built, services, progress).await
+        };
+        match once.await {
+            Err(error)
+                if is_repeatable
+                    && times < mend::TIMES
+                    && mend::mend(&error, &services.store, progress).await =>
+            {
+                times += 1;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Prints why each step ran: beside the progress, and as the progress is.

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     let wanted = ContainerNetwork::new(&args.network, &image)?;
 
     let on = (request.cwd.as_str(), &request.user);
-    let ground = Ground::new(services.store.layers(), &image.snapshot, on, None)?;
+    let ground = Ground::new(&services.store, &image.snapshot, on, None)?;
     // Before the sandbox, and gone after it.
     let network = wanted.start(services, &mut request)?;
     let (spec, mut grafts, profile) =

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::{Attributes, Draft, Layer, LayerError, Layers, Links, OverlayXattrs, View, WorkTree};
+use kiln_cache::{Attributes, Draft, Layer, LayerError, Layers, Links, OverlayXattrs, Store, View, WorkTree};
 use kiln_core::Snapshot;
 
 use super::make_directory;
@@ -32,11 +32,12 @@ impl Ground {
     /// # Errors
     /// If the store cannot be read or written.
     pub fn new(
-        layers: &Layers,
+        store: &Store,
         snapshot: &Snapshot,
         (cwd, user): (&str, &User),
         bottom: Option<PathBuf>,
     ) -> Result<Self, ExecutorError> {
+        let layers = store.layers();
         let view = layers.view(snapshot)?;
         if layers.xattrs() == OverlayXattrs::Plain {
             let mut work = layers.work_tree(snapshot)?;
@@ -50,7 +51,8 @@ impl Ground {
         let draft = layers.draft()?;
         draft.take_root_from(snapshot)?;
         make_directory(&draft, &view, cwd, user)?;
-        let trees = view.layers().iter().map(|layer| layer.tree().to_path_buf());
+        let stack = store.stack(snapshot)?;
+        let trees = stack.iter().map(|layer| layer.tree().to_path_buf());
         Ok(Self::Stacked { draft, lowers: bottom.into_iter().chain(trees).collect() })
     }
 

@@ -89,7 +89,7 @@ pub(crate) fn run(
     if let Some((name, _)) = exec.devices.iter().find(|(_, required)| *required) {
         return Err(ExecutorError::Device(name.clone()));
     }
-    let ground = Ground::new(layers, base, (&exec.cwd, &user), Some(mount_points(inner)?))?;
+    let ground = Ground::new(&inner.services.store, base, (&exec.cwd, &user), Some(mount_points(inner)?))?;
     // Holds locks and scratch directories until the process has ended.
     let mounted = mounts::mounts(inner, exec, inputs)?;
     let mut request = request(inner, exec, user, &mounted);
@@ -157,11 +157,10 @@ fn mount_points(inner: &Inner) -> Result<PathBuf, ExecutorError> {
     Ok(scratch.path().to_path_buf())
 }
 
-/// The layers of a snapshot as directories to stack, bottom first.
+/// The directories to stack for a snapshot, bottom first.
 pub(crate) fn trees(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<PathBuf>, ExecutorError> {
-    let layers = inner.services.store.layers();
-    let tree = |id| Ok(layers.get(&id)?.tree().to_path_buf());
-    snapshot.mountable().into_iter().map(tree).collect()
+    let layers = inner.services.store.stack(snapshot)?;
+    Ok(layers.iter().map(|layer| layer.tree().to_path_buf()).collect())
 }
 
 fn request(inner: &Inner, exec: &Exec, user: User, mounted: &mounts::Mounted) -> ProcessRequest {
