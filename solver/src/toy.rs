@@ -314,31 +314,117 @@ fn program(lines: &[Line]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whatever was built before, the next build gives what a build from scratch gives; and built again, runs nothing.
+    /// Whatever was built before, the next build gives what a build from scratch gives; it runs only what never ran on
+    /// these inputs before; and built again, it runs nothing.
     #[test]
     fn an_incremental_build_equals_one_from_scratch(
-        lines in prop::collection::vec((0_i64..20, any::<bool>(), prop::collection::vec(any::<prop::sample::Index>(), 0..4)), 1..12),
-        edits in prop::collection::vec((0_usize..2, 0_i64..30, prop::option::of((any::<prop::sample::Index>(), 0_i64..20))), 1..6),
+        lines in prop::collection::vec(line(), 1..12),
+        edits in prop::collection::vec(edit(), 1..8),
     ) {
         let mut lines: Vec<Line> = lines;
         let mut toy = Toy::new(&program(&lines));
         let mut sources = [0, 0];
         toy.set("s0", 0);
         toy.set("s1", 0);
-        for (source, value, edit) in edits {
-            sources[source] = value;
-            toy.set(&format!("s{source}"), value);
-            if let Some((at, constant)) = edit {
-                let at = at.index(lines.len());
-                lines[at].0 = constant;
+        let mut seen = HashSet::new();
+        for edit in edits {
+            edit.apply(&mut lines, &mut sources);
+            for (at, value) in sources.iter().enumerate() {
+                toy.set(&format!("s{at}"), *value);
             }
             toy.program = program(&lines);
-            let root = format!("v{}", lines.len() - 1);
+            // Any line may be the target, as any stage may.
+            let root = format!("v{}", edit.target.index(lines.len()));
             let scratch = Toy::new(&toy.program);
             scratch.set("s0", sources[0]);
             scratch.set("s1", sources[1]);
-            prop_assert_eq!(toy.solve(&root).0, scratch.solve(&root).0);
+            let (value, ran) = toy.solve(&root);
+            prop_assert_eq!(value, scratch.solve(&root).0);
+            let values = values(&lines, sources);
+            for name in ran {
+                let work = work(&name, &lines, &values);
+                prop_assert!(seen.insert(work.clone()), "{} ran again on {:?}", name, work);
+            }
             prop_assert_eq!(toy.solve(&root).1, Vec::<String>::new());
         }
     }
+}
+
+/// One edit of a random program.
+#[derive(Debug, Clone)]
+struct Edit {
+    source: usize,
+    value: i64,
+    at: prop::sample::Index,
+    change: Change,
+    target: prop::sample::Index,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    None,
+    Constant(i64),
+    Inputs(Vec<prop::sample::Index>),
+    Insert(Line),
+    Remove,
+}
+
+impl Edit {
+    fn apply(&self, lines: &mut Vec<Line>, sources: &mut [i64; 2]) {
+        sources[self.source] = self.value;
+        let at = self.at.index(lines.len());
+        match &self.change {
+            Change::None => {}
+            Change::Constant(constant) => lines[at].0 = *constant,
+            Change::Inputs(inputs) => lines[at].2.clone_from(inputs),
+            Change::Insert(line) => lines.insert(at, line.clone()),
+            Change::Remove => {
+                if lines.len() > 1 {
+                    lines.remove(at);
+                }
+            }
+        }
+    }
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    (0_i64..20, any::<bool>(), prop::collection::vec(any::<prop::sample::Index>(), 0..4))
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let change = prop_oneof![
+        Just(Change::None),
+        (0_i64..20).prop_map(Change::Constant),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4).prop_map(Change::Inputs),
+        line().prop_map(Change::Insert),
+        Just(Change::Remove),
+    ];
+    let index = any::<prop::sample::Index>;
+    (0_usize..2, 0_i64..30, index(), change, index()).prop_map(|(source, value, at, change, target)| Edit {
+        source,
+        value,
+        at,
+        change,
+        target,
+    })
+}
+
+/// What the lines come to, sources first, by nothing of the solver's.
+fn values(lines: &[Line], sources: [i64; 2]) -> Vec<i64> {
+    let mut values = sources.to_vec();
+    for (i, (constant, modulo, inputs)) in lines.iter().enumerate() {
+        let total = inputs.iter().fold(*constant, |sum, input| sum.wrapping_add(values[input.index(i + 2)]));
+        values.push(if *modulo { total.rem_euclid(10) } else { total });
+    }
+    values
+}
+
+/// What a step that ran was and read: a source with its value, or a sum with the values of its inputs in order.
+fn work(name: &str, lines: &[Line], values: &[i64]) -> (String, Vec<i64>) {
+    if let Some(source) = name.strip_prefix('s') {
+        return (name.to_owned(), vec![values[source.parse::<usize>().unwrap()]]);
+    }
+    let i: usize = name[1..].parse().unwrap();
+    let (constant, modulo, inputs) = &lines[i];
+    (format!("{constant} {modulo}"), inputs.iter().map(|input| values[input.index(i + 2)]).collect())
 }

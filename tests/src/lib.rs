@@ -10,6 +10,7 @@
 //! | `peer` | skopeo, umoci, podman, …; what is absent is *skipped: why*, or a failure under `make test` |
 //! | `registry` | [`Registry`]: a docker-registry on loopback |
 //! | `process` | what runs and what is mounted on the machine |
+//! | `random` | numbers that come again with their seed |
 //! | `progress` | steps, logs and warnings out of `--progress rawjson` |
 //!
 //! **Invariant:** nothing here is shared with kiln's crates, so that a fault of theirs cannot hide in the reader.
@@ -23,6 +24,7 @@ mod outcome;
 mod peer;
 mod process;
 mod progress;
+mod random;
 mod registry;
 
 pub use base::{busybox_tar, debian_tar};
@@ -32,6 +34,7 @@ pub use image::Image;
 pub use layer::{Entry, Kind, merge, read_layer};
 pub use outcome::Outcome;
 pub use peer::{Peer, is_root, skipped};
-pub use process::{has_mounts, is_running, wait_until};
+pub use process::{has_mounts, is_running, processes_of, settle, wait_until};
 pub use progress::{Progress, Step, Warning};
+pub use random::{Random, amount};
 pub use registry::{Login, Registry};

@@ -28,3 +28,24 @@ pub fn has_mounts(below: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
     mounts.contains(&*below.to_string_lossy())
 }
+
+/// The processes that were started with this store, as their environment tells: kiln's own, not those of steps.
+pub fn processes_of(store: &Path) -> Vec<i32> {
+    let wanted = format!("KILN_ROOT={}", store.display()).into_bytes();
+    let entries = fs::read_dir("/proc").expect("list /proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+    })
+    .collect()
+}
+
+/// Waits until nobody works on a store any more, those who sync it and collect its garbage included.
+pub fn settle(store: &Path) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !processes_of(store).is_empty() {
+        assert!(Instant::now() < patience, "processes of the store: {:?}", processes_of(store));
+        std::thread::sleep(Duration::from_millis(10)); // they are nobody's children
+    }
+}
