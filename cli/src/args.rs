@@ -3,6 +3,7 @@
 mod build;
 mod history;
 mod imagetools;
+mod limits;
 mod network;
 mod run;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::build::BuildArgs;
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
+pub(crate) use self::limits::{LimitArgs, MachineArgs};
 pub(crate) use self::network::NetworkArgs;
 pub(crate) use self::run::RunArgs;
 use crate::progress::ProgressMode;

@@ -240,6 +240,8 @@ fn executor(
             ..GitOptions::default()
         },
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        memory: request.memory,
+        limits: request.limits.clone(),
         link_files: true,
         clock: now,
     }))

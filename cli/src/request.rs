@@ -2,15 +2,18 @@
 
 mod error;
 pub(crate) mod filter;
+mod limit_flags;
 pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod pairs;
+pub(crate) mod rights;
 pub(crate) mod secret;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
+use kiln_executor::sandbox::ResourceLimits;
 
 pub(crate) use self::error::UsageError;
 pub(crate) use self::secret::SecretFrom;
@@ -48,6 +51,10 @@ pub(crate) struct BuildRequest {
     pub(crate) network: NetworkMode,
     /// Host name, hosts and limits of RUN steps.
     pub(crate) surroundings: Surroundings,
+    /// `--memory`, in bytes.
+    pub(crate) memory: Option<i64>,
+    /// Further limits of RUN steps.
+    pub(crate) limits: ResourceLimits,
     /// `--secret`.
     pub(crate) secrets: BTreeMap<String, SecretFrom>,
     /// `--ssh`, id to agent socket.
@@ -165,6 +172,8 @@ impl BuildRequest {
                 .map_err(|problem: String| UsageError::value("pull", &args.pull, &problem))?,
             network: network(&args.network)?,
             surroundings: Surroundings { hostname, ..surroundings(args)? },
+            memory: args.memory.as_deref().map(|text| limits::signed_bytes("memory", text)).transpose()?,
+            limits: args.limits.request()?,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),

@@ -91,7 +91,9 @@ pub enum ExecutorError {
 fn ended(exit: &Exit) -> String {
     let code = exit.code();
     if exit.out_of_memory {
-        format!("exit code: {code}: cannot allocate memory")
+        format!(
+            "exit code: {code}: cannot allocate memory: the kernel ended a process because the memory limit was reached"
+        )
     } else {
         format!("exit code: {code}")
     }

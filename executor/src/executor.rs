@@ -16,7 +16,7 @@ use crate::context::{ContextError, ContextTree, LocalContext};
 use crate::edit::{self, Ahead};
 use crate::error::ExecutorError;
 use crate::network::Networks;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{ResourceLimits, Sandbox};
 use crate::source::{Download, GitOptions, ImageStore, Layout, Repository, SourceError};
 use crate::{exec, source};
 
@@ -66,6 +66,10 @@ pub struct Services {
     pub git: GitOptions,
     /// The content of `/etc/resolv.conf` in RUN steps.
     pub resolv_conf: Vec<u8>,
+    /// Memory limit of RUN steps in bytes.
+    pub memory: Option<i64>,
+    /// Further limits of RUN steps.
+    pub limits: ResourceLimits,
     /// Whether unchanged files may be linked from other layers: not where steps write into layer trees in place.
     pub link_files: bool,
     /// Tells the time.

@@ -1,6 +1,6 @@
 //! The OCI runtime `Spec` of a process: the same defaults for a RUN step and for `kiln run`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -8,7 +8,7 @@ use std::str::FromStr as _;
 use kiln_core::{NetworkMode, Ulimit};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
+    Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType,
     LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
     PosixRlimitType, Spec,
 };
@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::User;
 use crate::sandbox::capability;
-use crate::sandbox::{Content, Graft, GraftSource, Profile, SandboxError, Surroundings, default_spec};
+use crate::sandbox::{
+    Content, Graft, GraftSource, Profile, ResourceLimits, SandboxError, Surroundings, default_spec,
+};
 
 /// The host name of a RUN step, BuildKit's.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -83,6 +85,21 @@ pub struct ProcessRequest {
     pub nano_cpus: Option<i64>,
     /// Most processes.
     pub pids: Option<i64>,
+    /// Limits that few ask for.
+    #[serde(default)]
+    pub limits: ResourceLimits,
+    /// The system call filter, where it is not `insecure`.
+    #[serde(default)]
+    pub profile: Profile,
+    /// How soon the kernel ends it when memory is short, -1000 to 1000.
+    #[serde(default)]
+    pub oom_score_adj: Option<i32>,
+    /// Kernel parameters of its namespaces.
+    #[serde(default)]
+    pub sysctls: HashMap<String, String>,
+    /// Devices of the host: their node there, and where the process has it.
+    #[serde(default)]
+    pub devices: Vec<(PathBuf, PathBuf)>,
 }
 
 impl ProcessRequest {
@@ -109,6 +126,11 @@ impl ProcessRequest {
             memory: None,
             nano_cpus: None,
             pids: None,
+            limits: ResourceLimits::default(),
+            profile: Profile::Default,
+            oom_score_adj: None,
+            sysctls: HashMap::new(),
+            devices: Vec::new(),
         }
     }
 }
@@ -122,6 +144,15 @@ pub enum SpecError {
     /// No capability has this name.
     #[error("unknown capability `{0}`")]
     Capability(String),
+    /// A device of the host.
+    #[error("device {path}")]
+    Device {
+        /// Its node.
+        path: PathBuf,
+        /// Why it cannot be given.
+        #[source]
+        cause: std::io::Error,
+    },
     /// A private network was asked for and none was made.
     #[error("a private network has to be made before the process")]
     PrivateNetwork,
@@ -179,7 +210,7 @@ pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Prof
     };
     let mut grafts = vec![file("/etc/hosts", hosts(hostname, request))];
     grafts.extend(request.resolv_conf.clone().map(|text| file("/etc/resolv.conf", text)));
-    let profile = if request.insecure { Profile::Unconfined } else { Profile::Default };
+    let profile = if request.insecure { Profile::Unconfined } else { request.profile.clone() };
     Ok((spec, grafts, profile))
 }
 
@@ -202,7 +233,9 @@ fn adapt(spec: &mut Spec, request: &ProcessRequest) -> Result<(), SpecError> {
     if let Some(process) = spec.process_mut() {
         let rlimits = request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
         process.set_rlimits(Some(rlimits)).set_terminal(Some(request.terminal));
-        process.set_no_new_privileges(Some(request.no_new_privileges));
+        process
+            .set_no_new_privileges(Some(request.no_new_privileges))
+            .set_oom_score_adj(request.oom_score_adj);
         if let (Some(names), false) = (&request.capabilities, request.insecure) {
             let set = capabilities(names)?;
             let sets = LinuxCapabilitiesBuilder::default()
@@ -220,19 +253,37 @@ fn adapt(spec: &mut Spec, request: &ProcessRequest) -> Result<(), SpecError> {
             linux.set_cgroups_path(Some(PathBuf::from(&request.cgroup_parent)));
         }
         let mut resources = LinuxResourcesBuilder::default();
-        if let Some(limit) = request.memory {
-            resources = resources.memory(LinuxMemoryBuilder::default().limit(limit).build()?);
-        }
-        if let Some(nano) = request.nano_cpus {
-            let cpu = LinuxCpuBuilder::default().quota(nano / 10_000).period(100_000_u64);
-            resources = resources.cpu(cpu.build()?);
-        }
         if let Some(limit) = request.pids {
             resources = resources.pids(LinuxPidsBuilder::default().limit(limit).build()?);
         }
         linux.set_resources(Some(resources.build()?));
+        linux.set_devices(Some(request.devices.iter().map(device).collect::<Result<_, _>>()?));
+        if !request.sysctls.is_empty() {
+            linux.set_sysctl(Some(request.sysctls.clone()));
+        }
     }
+    request.limits.apply(spec, request.memory, request.nano_cpus)?;
     Ok(())
+}
+
+/// A device of the host, as its node there is.
+fn device((host, inside): &(PathBuf, PathBuf)) -> Result<LinuxDevice, SpecError> {
+    let missing = |cause| SpecError::Device { path: host.clone(), cause };
+    let stat = rustix::fs::stat(host).map_err(|error| missing(error.into()))?;
+    let typ = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::CharacterDevice => LinuxDeviceType::C,
+        rustix::fs::FileType::BlockDevice => LinuxDeviceType::B,
+        _ => return Err(missing(std::io::Error::other("it is no device"))),
+    };
+    let device = LinuxDeviceBuilder::default()
+        .path(inside)
+        .typ(typ)
+        .major(i64::from(rustix::fs::major(stat.st_rdev)))
+        .minor(i64::from(rustix::fs::minor(stat.st_rdev)))
+        .file_mode(stat.st_mode & 0o777)
+        .uid(stat.st_uid)
+        .gid(stat.st_gid);
+    Ok(device.build()?)
 }
 
 fn capabilities(names: &BTreeSet<String>) -> Result<Capabilities, SpecError> {

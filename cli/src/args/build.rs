@@ -93,6 +93,11 @@ pub(crate) struct BuildArgs {
     /// Parent control group of RUN steps
     #[arg(long, value_name = "GROUP")]
     pub(crate) cgroup_parent: Option<String>,
+    /// Memory limit of RUN steps
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: super::limits::LimitArgs,
     /// Check the Dockerfile without building it
     #[arg(long)]
     pub(crate) check: bool,

@@ -62,6 +62,10 @@ pub(crate) struct RunArgs {
     /// Number of processes
     #[arg(long, value_name = "N")]
     pub(crate) pids_limit: Option<i64>,
+    #[command(flatten)]
+    pub(crate) limits: super::limits::LimitArgs,
+    #[command(flatten)]
+    pub(crate) machine: super::limits::MachineArgs,
     /// Mount the root file system read-only
     #[arg(long)]
     pub(crate) read_only: bool,
@@ -71,7 +75,7 @@ pub(crate) struct RunArgs {
     /// Drop a capability
     #[arg(long, value_name = "CAP")]
     pub(crate) cap_drop: Vec<String>,
-    /// Security option: no-new-privileges, seccomp=unconfined
+    /// Security option: no-new-privileges, seccomp=FILE|unconfined, label=…, apparmor=…
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<String>,
     /// Give the container every right that kiln has

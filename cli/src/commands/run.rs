@@ -58,6 +58,9 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
         Ok(running) => running,
         Err(error) => return Ok(not_started(&error)),
     };
+    for limit in running.passed_over() {
+        eprintln!("warning: not limited: {limit}");
+    }
     let code = runtime.block_on(attend(running, args))?;
     // The network and the writable layer go with the container.
     drop((network, ground));

@@ -62,18 +62,11 @@ pub(crate) fn request(
     request.terminal = args.tty;
     request.read_only_root = args.read_only;
     request.insecure = args.privileged;
-    for option in &args.security_opt {
-        match option.as_str() {
-            "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => {
-                request.no_new_privileges = true;
-            }
-            "no-new-privileges=false" | "label=disable" | "apparmor=unconfined" => {}
-            other => return Err(UsageError::value("security-opt", other, "not supported").into()),
-        }
-    }
+    crate::request::rights::security(&args.security_opt, &mut request)?;
     request.capabilities = capabilities(args);
-    let memory = args.memory.as_deref().map(|text| limits::bytes("memory", text)).transpose()?;
-    request.memory = memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    request.memory = args.memory.as_deref().map(|text| limits::signed_bytes("memory", text)).transpose()?;
+    request.limits = args.limits.request()?;
+    args.machine.apply(&mut request)?;
     #[expect(clippy::cast_possible_truncation, reason = "a number of processors")]
     let cpus = args.cpus.map(|cpus| (cpus * 1e9) as i64);
     request.nano_cpus = cpus;

@@ -28,6 +28,15 @@ pub(crate) fn bytes(option: &str, text: &str) -> Result<u64, UsageError> {
     Ok((number * factor as f64) as u64)
 }
 
+/// The same for what may be -1, no limit.
+pub(crate) fn signed_bytes(option: &str, text: &str) -> Result<i64, UsageError> {
+    if text.trim() == "-1" {
+        return Ok(-1);
+    }
+    let number = bytes(option, text)?;
+    i64::try_from(number).map_err(|_| UsageError::value(option, text, "too large"))
+}
+
 /// `nofile=1024:2048`, `core=-1`.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit, UsageError> {
     const NAMES: [&str; 15] = [

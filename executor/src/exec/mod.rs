@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_cache::{Attributes, Draft, Links, View};
 use kiln_core::{
-    ContentHash, Exec, NetworkMode, SecurityMode, Snapshot, StableHash as _, StableHasher, StepId,
+    ContentHash, Event, Exec, NetworkMode, SecurityMode, Snapshot, StableHash as _, StableHasher, StepId,
 };
 
 use crate::error::ExecutorError;
@@ -131,6 +131,10 @@ fn start(
     let io = Io::Streams { stdin: Stream::Null, stdout: Stream::Pipe, stderr: Stream::Pipe };
     let mut running = inner.services.sandbox.start(bundle, io).map_err(failed)?;
     cancel.running(running.handle());
+    for limit in running.passed_over() {
+        let data = format!("warning: not limited: {limit}\n").into_bytes();
+        inner.services.progress.emit(Event::Log { step, stream: kiln_core::Stream::Stderr, data });
+    }
     let (stdout, stderr) = (running.stdout.take(), running.stderr.take());
     let exit = output::forward(&*inner.services.progress, step, stdout, stderr, || running.wait());
     cancel.finished();
@@ -180,6 +184,8 @@ fn request(inner: &Inner, exec: &Exec, user: User, mounted: &mounts::Mounted) ->
     request.shm_size = exec.surroundings.shm_size;
     request.insecure = exec.security == SecurityMode::Insecure;
     request.cgroup_parent = exec.surroundings.cgroup_parent.clone();
+    request.memory = services.memory;
+    request.limits = services.limits.clone();
     request
 }
 

@@ -3,7 +3,7 @@
 //! | from | to | message | descriptors |
 //! | --- | --- | --- | --- |
 //! | kiln | launcher | [`Request`] | the report socket, the standard streams; first a memory file with the request, if it is long |
-//! | launcher | kiln, on the report socket | `Started` | a pidfd |
+//! | launcher | kiln, on the report socket | `PassedOver`; `Started` | ; a pidfd |
 //! | sandbox | kiln, on the report socket | `Terminal` | the terminal's master |
 //! | sandbox | kiln, on the report socket | `Stubs`, `Failed` | |
 //! | network | kiln, on the report socket | `Network` | the namespace |
@@ -47,6 +47,8 @@ pub(crate) enum Report {
     Started,
     Terminal,
     Stubs(Vec<Stub>),
+    /// Limits that could not be set.
+    PassedOver(Vec<String>),
     Failed(Failure),
     Network(Result<Furnished, NetworkError>),
     Ended { code: i32, signal: bool, out_of_memory: bool },

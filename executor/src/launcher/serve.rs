@@ -13,7 +13,7 @@ use super::message::{Report, Request, receive_request, send_report};
 use crate::network;
 use crate::owners::{self, Credentials, Supervision};
 use crate::sandbox::cgroup::Group;
-use crate::sandbox::plan::{Network, Plan, Process};
+use crate::sandbox::plan::{Filter, Network, Plan, Process};
 use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
 use crate::sandbox::{capability, memory, seccomp};
 use crate::sys::{self, Forked, SingleThreaded};
@@ -124,6 +124,10 @@ fn start(
     };
     match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
         Ok((process, group, supervisor)) => {
+            let passed_over = group.as_ref().map(Group::passed_over).unwrap_or_default();
+            if !passed_over.is_empty() {
+                let _ = send_report(&report, &Report::PassedOver(passed_over.to_vec()), None);
+            }
             let kept = matches!(request, Request::Sandbox(plan) if plan.chroot);
             if !kept {
                 let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
@@ -158,7 +162,8 @@ fn clone_sandbox(
     let group = match &plan.limits {
         Some(limits) => Some(Group::make(limits).map_err(|(operation, error)| Failure {
             operation: format!(
-                "{operation} (where control groups cannot be written, in a container, limit the container itself)"
+                "{operation} (with --limits=best-effort this is a warning; where control groups cannot be written, \
+                 in a container, limit the container itself)"
             ),
             errno: error.raw_os_error().unwrap_or(libc::EIO),
             program: false,
@@ -208,6 +213,7 @@ fn supervision(plan: &Plan) -> Supervision {
         credentials: Credentials::new(*uid, *gid, groups, capabilities.permitted, capabilities.effective),
         bounding: capabilities.bounding,
         no_new_privileges: plan.process.no_new_privileges,
-        may_make_namespaces: !plan.process.filtered || capabilities.bounding & capability::SYS_ADMIN != 0,
+        may_make_namespaces: plan.process.filter != Filter::Default
+            || capabilities.bounding & capability::SYS_ADMIN != 0,
     }
 }

@@ -96,11 +96,13 @@ impl std::fmt::Debug for Content {
 }
 
 /// The system call filter of a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Profile {
     /// Docker's default rules, for the capabilities of the `Spec`.
     #[default]
     Default,
     /// None.
     Unconfined,
+    /// The user's own, in Docker's JSON form.
+    Custom(String),
 }

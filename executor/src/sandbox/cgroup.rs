@@ -21,6 +21,8 @@ pub(crate) struct Group {
     directories: Vec<PathBuf>,
     /// The file that counts out-of-memory kills.
     kills: Option<PathBuf>,
+    /// What could not be set, where that is no error.
+    passed_over: Vec<String>,
 }
 
 /// A file of a group and what is written into it.
@@ -28,6 +30,14 @@ struct Setting {
     controller: &'static str,
     file: &'static str,
     value: String,
+    /// Where the kernel has another file for it.
+    otherwise: Option<(&'static str, String)>,
+}
+
+impl Setting {
+    fn new(controller: &'static str, file: &'static str, value: String) -> Self {
+        Self { controller, file, value, otherwise: None }
+    }
 }
 
 impl Group {
@@ -39,7 +49,7 @@ impl Group {
         // The number of this process as the host counts.
         let process = fs::read_link("/proc/self").map_err(|e| ("read /proc/self".to_owned(), e))?;
         let name = format!("kiln-{}-{}", process.display(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let mut group = Self { directories: Vec::new(), kills: None };
+        let mut group = Self { directories: Vec::new(), kills: None, passed_over: Vec::new() };
         let unified = rustix::fs::statfs(TOP).is_ok_and(|stat| stat.f_type == VERSION_2_MAGIC);
         if unified {
             group.make_unified(limits, &own, &name)?;
@@ -69,7 +79,11 @@ impl Group {
             self.remove();
         }
         let failed = last.expect("there is at least one parent");
-        if limits.best_effort { Ok(()) } else { Err(failed) }
+        if !limits.best_effort {
+            return Err(failed);
+        }
+        self.pass_over(&failed);
+        Ok(())
     }
 
     fn try_unified(
@@ -97,7 +111,7 @@ impl Group {
             .map_err(|e| (format!("make the control group {}", directory.display()), e))?;
         self.directories.push(directory.clone());
         for setting in settings {
-            apply(&directory, setting, limits.best_effort)?;
+            self.apply(&directory, setting, limits.best_effort)?;
         }
         if limits.memory.is_some() {
             self.kills = Some(directory.join("memory.events"));
@@ -110,10 +124,13 @@ impl Group {
             let made = self.separate_directory(setting.controller, limits, own, name);
             let directory = match made {
                 Ok(directory) => directory,
-                Err(_) if limits.best_effort => continue,
+                Err(failed) if limits.best_effort => {
+                    self.pass_over(&failed);
+                    continue;
+                }
                 Err(failed) => return Err(failed),
             };
-            apply(&directory, &setting, limits.best_effort)?;
+            self.apply(&directory, &setting, limits.best_effort)?;
             if setting.controller == "memory" {
                 self.kills = Some(directory.join("memory.oom_control"));
             }
@@ -172,6 +189,29 @@ impl Group {
         count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
     }
 
+    fn apply(&mut self, directory: &Path, setting: &Setting, best_effort: bool) -> Result<(), Failed> {
+        let mut written = fs::write(directory.join(setting.file), &setting.value);
+        if let (Err(_), Some((file, value))) = (&written, &setting.otherwise) {
+            written = fs::write(directory.join(file), value);
+        }
+        let Err(error) = written else { return Ok(()) };
+        let failed = (format!("set {} to {} in the control group", setting.file, setting.value), error);
+        if !best_effort {
+            return Err(failed);
+        }
+        self.pass_over(&failed);
+        Ok(())
+    }
+
+    fn pass_over(&mut self, (operation, error): &Failed) {
+        self.passed_over.push(format!("{operation}: {error}"));
+    }
+
+    /// What could not be set, where that is no error.
+    pub(crate) fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
     fn remove(&mut self) {
         for directory in self.directories.drain(..) {
             // Everything in it has ended; what cannot be removed now is swept later.
@@ -208,17 +248,9 @@ fn sweep(parent: &Path) {
     }
 }
 
-fn apply(directory: &Path, setting: &Setting, best_effort: bool) -> Result<(), Failed> {
-    let written = fs::write(directory.join(setting.file), &setting.value);
-    match written {
-        Err(error) if !best_effort => Err((format!("set {} to {}", setting.file, setting.value), error)),
-        _ => Ok(()),
-    }
-}
-
 fn unified_settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut add = |controller, file, value: String| settings.push(Setting { controller, file, value });
+    let mut add = |controller, file, value: String| settings.push(Setting::new(controller, file, value));
     let or_max = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
     if let Some(memory) = limits.memory {
         add("memory", "memory.max", or_max(memory));
@@ -242,15 +274,30 @@ fn unified_settings(limits: &Limits) -> Vec<Setting> {
     if let Some(cpus) = &limits.cpus {
         add("cpuset", "cpuset.cpus", cpus.clone());
     }
+    if let Some(nodes) = &limits.nodes {
+        add("cpuset", "cpuset.mems", nodes.clone());
+    }
     if let Some(pids) = limits.pids {
         add("pids", "pids.max", or_max(pids));
+    }
+    if let Some(kept) = limits.memory_reservation {
+        add("memory", "memory.low", kept.to_string());
+    }
+    for rate in &limits.block_rates {
+        add("io", "io.max", format!("{}:{} {}={}", rate.major, rate.minor, rate.kind, rate.rate));
+    }
+    if let Some(weight) = limits.block_weight {
+        // 10..=1000 onto 1..=10000, as the other runtimes do it.
+        let wide = 1 + (u32::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+        let otherwise = Some(("io.bfq.weight", weight.to_string()));
+        settings.push(Setting { otherwise, ..Setting::new("io", "io.weight", wide.to_string()) });
     }
     settings
 }
 
 fn separate_settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut add = |controller, file, value: String| settings.push(Setting { controller, file, value });
+    let mut add = |controller, file, value: String| settings.push(Setting::new(controller, file, value));
     if let Some(memory) = limits.memory {
         add("memory", "memory.limit_in_bytes", memory.to_string());
     }
@@ -267,8 +314,27 @@ fn separate_settings(limits: &Limits) -> Vec<Setting> {
     if let Some(cpus) = &limits.cpus {
         add("cpuset", "cpuset.cpus", cpus.clone());
     }
+    if let Some(nodes) = &limits.nodes {
+        add("cpuset", "cpuset.mems", nodes.clone());
+    }
     if let Some(pids) = limits.pids {
         add("pids", "pids.max", if pids < 0 { "max".into() } else { pids.to_string() });
+    }
+    if let Some(kept) = limits.memory_reservation {
+        add("memory", "memory.soft_limit_in_bytes", kept.to_string());
+    }
+    for rate in &limits.block_rates {
+        let file = match rate.kind.as_str() {
+            "rbps" => "blkio.throttle.read_bps_device",
+            "wbps" => "blkio.throttle.write_bps_device",
+            "riops" => "blkio.throttle.read_iops_device",
+            _ => "blkio.throttle.write_iops_device",
+        };
+        add("blkio", file, format!("{}:{} {}", rate.major, rate.minor, rate.rate));
+    }
+    if let Some(weight) = limits.block_weight {
+        let otherwise = Some(("blkio.weight", weight.to_string()));
+        settings.push(Setting { otherwise, ..Setting::new("blkio", "blkio.bfq.weight", weight.to_string()) });
     }
     settings
 }

@@ -6,6 +6,7 @@
 mod bundle;
 pub(crate) mod capability;
 pub(crate) mod cgroup;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod plan;
 mod running;
@@ -14,11 +15,16 @@ pub(crate) mod setup;
 mod spec;
 pub(crate) mod stub;
 pub(crate) mod translate;
+#[cfg(test)]
+mod translate_corpus;
+mod unsupported;
 
 use std::io;
 
 pub use bundle::{Bundle, Content, Graft, GraftSource, Profile, Tree, Writable};
+pub use limits::{BlockRate, RateKind, ResourceLimits};
 pub use running::{Exit, Handle, Io, Running, Status, Stream};
+pub use seccomp::ProfileError;
 pub use spec::{Surroundings, default_spec, mount_points};
 
 /// Starts processes in sandboxes: kiln's own launcher, or an OCI runtime that is installed.
@@ -54,6 +60,9 @@ pub enum SandboxError {
         #[source]
         cause: io::Error,
     },
+    /// The user's system call profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The launcher process is gone.
     #[error("the launcher process has ended")]
     LauncherGone,
@@ -65,7 +74,7 @@ impl SandboxError {
         match self {
             Self::Exec { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
             Self::Exec { .. } => 126,
-            Self::Spec(_) | Self::Setup { .. } | Self::LauncherGone => 125,
+            Self::Spec(_) | Self::Profile(_) | Self::Setup { .. } | Self::LauncherGone => 125,
         }
     }
 }

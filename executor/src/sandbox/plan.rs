@@ -111,9 +111,26 @@ pub(crate) struct Limits {
     pub(crate) cpu: Option<(i64, u64)>,
     pub(crate) cpu_shares: Option<u64>,
     pub(crate) cpus: Option<String>,
+    /// Memory nodes.
+    pub(crate) nodes: Option<String>,
     pub(crate) pids: Option<i64>,
+    /// Bytes that are kept when memory is short.
+    pub(crate) memory_reservation: Option<i64>,
+    /// 10 to 1000.
+    pub(crate) block_weight: Option<u16>,
+    pub(crate) block_rates: Vec<BlockRate>,
     /// Whether a limit that cannot be set is passed over.
     pub(crate) best_effort: bool,
+}
+
+/// Most bytes or operations a second of one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlockRate {
+    pub(crate) major: i64,
+    pub(crate) minor: i64,
+    /// `rbps`, `wbps`, `riops`, `wiops`: version 2's words.
+    pub(crate) kind: String,
+    pub(crate) rate: u64,
 }
 
 /// The process itself.
@@ -130,9 +147,18 @@ pub(crate) struct Process {
     pub(crate) no_new_privileges: bool,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) oom_score_adj: Option<i32>,
-    /// Whether the default system call filter is loaded.
-    pub(crate) filtered: bool,
+    pub(crate) filter: Filter,
     pub(crate) stdio: Stdio,
+}
+
+/// The system call filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Filter {
+    None,
+    /// The default one for the process's capabilities.
+    Default,
+    /// Instructions: code, jumps if true and if false, operand.
+    Program(Vec<(u16, u8, u8, u32)>),
 }
 
 /// Capability sets as bits.

@@ -61,6 +61,7 @@ pub struct Running {
     process: Option<Arc<OwnedFd>>,
     written: Option<PathBuf>,
     stubs: Vec<Stub>,
+    passed_over: Vec<String>,
     failure: Option<Failure>,
     ended: Option<(Status, bool)>,
     /// What was put into its root in place of mounts.
@@ -85,6 +86,7 @@ impl Running {
             process: None,
             written: stub::written(root).map(Into::into),
             stubs: Vec::new(),
+            passed_over: Vec::new(),
             failure: None,
             ended: None,
             covers: None,
@@ -107,6 +109,7 @@ impl Running {
             Some((Report::Stubs(stubs), _)) => self.stubs = stubs,
             // Said of networks alone.
             Some((Report::Network(_), _)) => {}
+            Some((Report::PassedOver(limits), _)) => self.passed_over = limits,
             Some((Report::Failed(failure), _)) => self.failure = Some(failure),
             Some((Report::Ended { code, signal, out_of_memory }, _)) => {
                 let status = if signal { Status::Signal(code) } else { Status::Code(code) };
@@ -154,6 +157,11 @@ impl Running {
     pub(crate) fn covered_by(mut self, covers: Covers) -> Self {
         self.covers = Some(covers);
         self
+    }
+
+    /// Limits that could not be set, where that was no error (`--limits=best-effort`): why, a line each.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// Reaches it from other threads.

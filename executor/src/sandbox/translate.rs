@@ -2,15 +2,16 @@
 
 use oci_spec::runtime::{
     Capabilities as OciCapabilities, Capability, LinuxDevice, LinuxDeviceType, LinuxNamespaceType,
-    LinuxResources, Mount as OciMount, PosixRlimitType, Process as OciProcess, Spec,
+    Mount as OciMount, PosixRlimitType, Process as OciProcess, Spec,
 };
 
 use super::bundle::{Bundle, Graft, GraftSource, Profile};
 use super::plan::{
-    Capabilities, Device, Limits, Mount, MountFlags, Mounted, Namespaces, Network, Plan, Process, Rlimit,
+    Capabilities, Device, Filter, Mount, MountFlags, Mounted, Namespaces, Network, Plan, Process, Rlimit,
     Stdio,
 };
-use super::{SandboxError, capability};
+use super::{SandboxError, capability, seccomp};
+use super::{limits, unsupported};
 
 pub(crate) const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub(crate) const NO_DEVICES: u64 = libc::MOUNT_ATTR_NODEV;
@@ -22,8 +23,11 @@ fn refuse<T>(message: impl Into<String>) -> Result<T, SandboxError> {
 /// Checks a bundle and puts it into the launcher's terms.
 pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> {
     let spec = &bundle.spec;
+    if let Some(part) = unsupported::find(spec) {
+        return refuse(format!("{part} is not supported"));
+    }
     let Some(process) = spec.process() else { return refuse("it has no process") };
-    let process = translate_process(process, bundle.profile, stdio)?;
+    let process = translate_process(process, &bundle.profile, stdio)?;
     let linux = spec.linux().clone().unwrap_or_default();
 
     // A process that may make device nodes but is not watched by a device control group must not be able to open them:
@@ -45,7 +49,9 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
 
     let devices = linux.devices().iter().flatten().map(translate_device).collect::<Result<_, _>>()?;
     let limits = match linux.resources() {
-        Some(resources) => limits(resources, linux.cgroups_path().as_deref())?,
+        Some(resources) => {
+            limits::translate(resources, linux.cgroups_path().as_deref(), limits::is_best_effort(spec))?
+        }
         None => None,
     };
     let sysctl = linux.sysctl().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -67,7 +73,7 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
     })
 }
 
-fn translate_process(process: &OciProcess, profile: Profile, stdio: Stdio) -> Result<Process, SandboxError> {
+fn translate_process(process: &OciProcess, profile: &Profile, stdio: Stdio) -> Result<Process, SandboxError> {
     let args = process.args().clone().unwrap_or_default();
     if args.is_empty() {
         return refuse("its process has no arguments");
@@ -106,9 +112,20 @@ fn translate_process(process: &OciProcess, profile: Profile, stdio: Stdio) -> Re
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         rlimits: rlimits.collect(),
         oom_score_adj: process.oom_score_adj(),
-        filtered: profile == Profile::Default,
+        filter: filter(profile, bits(sets.and_then(|s| s.bounding().as_ref())))?,
         stdio,
     })
+}
+
+fn filter(profile: &Profile, capabilities: u64) -> Result<Filter, SandboxError> {
+    match profile {
+        Profile::Default => Ok(Filter::Default),
+        Profile::Unconfined => Ok(Filter::None),
+        Profile::Custom(text) => {
+            let program = seccomp::compile(text, seccomp::Machine::of_process(capabilities))?;
+            Ok(Filter::Program(program.iter().map(|step| (step.code, step.jt, step.jf, step.k)).collect()))
+        }
+    }
 }
 
 fn bit(capability: &Capability) -> u64 {
@@ -136,7 +153,7 @@ fn resource(of: PosixRlimitType) -> u32 {
     }
 }
 
-fn text(path: &std::path::Path) -> Result<String, SandboxError> {
+pub(super) fn text(path: &std::path::Path) -> Result<String, SandboxError> {
     match path.to_str() {
         Some(path) => Ok(path.to_owned()),
         None => refuse(format!("path {} is not UTF-8", path.display())),
@@ -259,23 +276,4 @@ fn namespaces(spec: &Spec) -> Result<Namespaces, SandboxError> {
         return refuse("a new mount and a new pid namespace are needed");
     }
     Ok(found)
-}
-
-fn limits(
-    resources: &LinuxResources,
-    path: Option<&std::path::Path>,
-) -> Result<Option<Limits>, SandboxError> {
-    let memory = resources.memory().as_ref();
-    let cpu = resources.cpu().as_ref();
-    let found = Limits {
-        parent: path.map(text).transpose()?.unwrap_or_default(),
-        memory: memory.and_then(oci_spec::runtime::LinuxMemory::limit),
-        memory_and_swap: memory.and_then(oci_spec::runtime::LinuxMemory::swap),
-        cpu: cpu.and_then(|c| Some((c.quota()?, c.period().unwrap_or(100_000)))),
-        cpu_shares: cpu.and_then(oci_spec::runtime::LinuxCpu::shares),
-        cpus: cpu.and_then(|c| c.cpus().clone()),
-        pids: resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit),
-        best_effort: false,
-    };
-    Ok((found != Limits::default()).then_some(found))
 }

@@ -70,6 +70,8 @@ impl World {
             cache_namespace: String::new(),
             git: Default::default(),
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
+            memory: None,
+            limits: kiln_executor::sandbox::ResourceLimits::default(),
             link_files: true,
             clock,
         };

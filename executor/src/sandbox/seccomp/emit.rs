@@ -50,7 +50,9 @@ const NAMESPACES: u32 = 0x7e02_0000;
 const LOAD_WORD: u16 = 0x20;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
+const JUMP_GREATER: u16 = 0x25;
 const JUMP_GREATER_EQUAL: u16 = 0x35;
+const AND: u16 = 0x54;
 const JUMP_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
@@ -138,6 +140,101 @@ impl Program {
         }
     }
 
+    /// Adds the return of `verdict` for the loaded number alone.
+    pub(super) fn exactly(&mut self, number: u32, verdict: u32) {
+        self.jump(JUMP_EQUAL, number, 0, 1);
+        self.verdict(verdict);
+    }
+
+    /// Adds the return of `verdict` for all loaded numbers from this one on.
+    pub(super) fn at_least(&mut self, number: u32, verdict: u32) {
+        self.jump(JUMP_GREATER_EQUAL, number, 0, 1);
+        self.verdict(verdict);
+    }
+
+    /// Adds the return of `verdict`.
+    pub(super) fn verdict(&mut self, verdict: u32) {
+        self.statement(RETURN, verdict);
+    }
+
+    /// Nothing but the return of `verdict`.
+    pub(super) fn of(verdict: u32) -> Self {
+        let mut program = Self::default();
+        program.verdict(verdict);
+        program
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds `inner` for the loaded number alone; where it comes to no verdict, what follows finds the number loaded.
+    pub(super) fn block(&mut self, number: u32, mut inner: Program) {
+        inner.statement(LOAD_WORD, NUMBER);
+        let beyond = u8::try_from(inner.0.len()).expect("six conditions are some forty instructions");
+        self.jump(JUMP_EQUAL, number, 0, beyond);
+        self.0.append(&mut inner.0);
+    }
+
+    /// This, where an argument's bits in `mask` are `value`; nothing otherwise.
+    pub(super) fn if_equal(self, index: u32, mask: u64, value: u64) -> Self {
+        let mut program = Self::default();
+        for high in [true, false] {
+            program.load_half(index, high);
+            if half(mask, high) != u32::MAX {
+                program.statement(AND, half(mask, high));
+            }
+            let to_end = if high { 2 + u8::from(half(mask, false) != u32::MAX) } else { 0 };
+            program.jump(JUMP_EQUAL, half(value, high), 0, to_end + self.length());
+        }
+        program.then(self)
+    }
+
+    /// This, where an argument is not `value`.
+    pub(super) fn unless_equal(self, index: u32, value: u64) -> Self {
+        let mut program = Self::default();
+        program.load_half(index, true);
+        program.jump(JUMP_EQUAL, half(value, true), 0, 2);
+        program.load_half(index, false);
+        program.jump(JUMP_EQUAL, half(value, false), self.length(), 0);
+        program.then(self)
+    }
+
+    /// This, where an argument is `least` or more.
+    pub(super) fn if_at_least(self, index: u32, least: u64) -> Self {
+        let mut program = Self::default();
+        program.load_half(index, true);
+        program.jump(JUMP_GREATER, half(least, true), 3, 0);
+        program.jump(JUMP_EQUAL, half(least, true), 0, 2 + self.length());
+        program.load_half(index, false);
+        program.jump(JUMP_GREATER_EQUAL, half(least, false), 0, self.length());
+        program.then(self)
+    }
+
+    /// This, where an argument is less than `bound`.
+    pub(super) fn if_below(self, index: u32, bound: u64) -> Self {
+        let mut program = Self::default();
+        program.load_half(index, true);
+        program.jump(JUMP_GREATER, half(bound, true), 3 + self.length(), 0);
+        program.jump(JUMP_EQUAL, half(bound, true), 0, 2);
+        program.load_half(index, false);
+        program.jump(JUMP_GREATER_EQUAL, half(bound, false), self.length(), 0);
+        program.then(self)
+    }
+
+    fn load_half(&mut self, index: u32, high: bool) {
+        self.statement(LOAD_WORD, FIRST_ARGUMENT + 8 * index + if high { 4 } else { 0 });
+    }
+
+    fn length(&self) -> u8 {
+        u8::try_from(self.0.len()).expect("six conditions are some forty instructions")
+    }
+
+    fn then(mut self, mut rest: Self) -> Self {
+        self.0.append(&mut rest.0);
+        self
+    }
+
     fn statement(&mut self, code: u16, k: u32) {
         self.0.push(sock_filter { code, jt: 0, jf: 0, k });
     }
@@ -145,4 +242,9 @@ impl Program {
     fn jump(&mut self, code: u16, k: u32, jt: u8, jf: u8) {
         self.0.push(sock_filter { code, jt, jf, k });
     }
+}
+
+/// 32 bits of 64.
+fn half(value: u64, high: bool) -> u32 {
+    if high { (value >> 32) as u32 } else { value as u32 }
 }

@@ -4,12 +4,16 @@
 //! number when it is loaded, to learn which calls are always allowed.
 
 mod emit;
+mod extra;
+mod profile;
 mod table;
 
 use libc::sock_filter;
 
 use super::capability;
 use emit::{Leaf, Program};
+pub use profile::ProfileError;
+pub(crate) use profile::{Machine, compile};
 
 /// How the default profile treats a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

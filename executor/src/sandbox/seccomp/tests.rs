@@ -11,11 +11,15 @@ const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
 
 fn run(program: &[sock_filter], arch: u32, number: u32, argument: u64) -> u32 {
+    run_with(program, arch, number, &[argument])
+}
+
+pub(super) fn run_with(program: &[sock_filter], arch: u32, number: u32, arguments: &[u64]) -> u32 {
     let mut data = Vec::new();
     data.extend(number.to_le_bytes());
     data.extend(arch.to_le_bytes());
     data.extend(0_u64.to_le_bytes());
-    data.extend(argument.to_le_bytes());
+    data.extend((0..6).flat_map(|index| arguments.get(index).copied().unwrap_or(0).to_le_bytes()));
     let (mut at, mut word) = (0, 0_u32);
     loop {
         let sock_filter { code, jt, jf, k } = program[at];
@@ -25,6 +29,8 @@ fn run(program: &[sock_filter], arch: u32, number: u32, argument: u64) -> u32 {
             0x20 => word = u32::from_le_bytes(data[k as usize..][..4].try_into().unwrap()),
             0x05 => at += k as usize,
             0x15 => branch(word == k),
+            0x25 => branch(word > k),
+            0x54 => word &= k,
             0x35 => branch(word >= k),
             0x45 => branch(word & k != 0),
             0x06 => return k,

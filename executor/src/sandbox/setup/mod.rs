@@ -24,7 +24,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 pub(crate) use failure::{During, Failure, Setup};
 pub(crate) use tree::Marks;
 
-use super::plan::{Given, Network, Plan, Stdio};
+use super::plan::{Filter, Given, Network, Plan, Stdio};
 use super::{capability, seccomp};
 use crate::launcher::message::{Report, send_report};
 use crate::sys;
@@ -100,11 +100,16 @@ fn furnish_and_execute(
     };
     let (args, env) = (c_strings(&process.args), c_strings(&process.env));
     let own_filter;
-    let filter = match (process.filtered, process.capabilities.bounding) {
-        (false, _) => None,
-        (true, capability::DEFAULT) => Some(prepared.filter.as_slice()),
-        (true, bounding) => {
+    let filter = match (&process.filter, process.capabilities.bounding) {
+        (Filter::None, _) => None,
+        (Filter::Default, capability::DEFAULT) => Some(prepared.filter.as_slice()),
+        (Filter::Default, bounding) => {
             own_filter = seccomp::default_profile(bounding);
+            Some(own_filter.as_slice())
+        }
+        (Filter::Program(steps), _) => {
+            let step = |&(code, jt, jf, k): &(u16, u8, u8, u32)| libc::sock_filter { code, jt, jf, k };
+            own_filter = steps.iter().map(step).collect();
             Some(own_filter.as_slice())
         }
     };
