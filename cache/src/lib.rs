@@ -38,8 +38,9 @@ pub use index::{
 pub use layer::{
     Archive, ArchiveError, Attributes, DecodeError, Decompressor, Device, Draft, Encoded, Entry, FileContent,
     Format, Found, Kind, Layer, LayerError, Layers, Limits, Links, Manifest, ManifestError, Member,
-    MemberError, MemberKind, Node, OWNER_ATTRIBUTE, OwnerRecord, RecordedDevice, ResolveError, Resolved, Rooted,
-    Timestamp, TreeWriter, Unpacked, View, WorkTree, Xattrs, is_owner_attribute, is_within, path_order,
+    MemberError, MemberKind, Node, OWNER_ATTRIBUTE, OwnerRecord, RecordedDevice, ResolveError, Resolved,
+    Rooted, Timestamp, TreeWriter, Unpacked, View, WorkTree, Xattrs, is_owner_attribute, is_within,
+    path_order,
 };
 pub use lock::{FileLock, LockMode};
 pub use session::ScratchDir;

@@ -107,7 +107,7 @@ impl StoreError {
 /// kind                             the version of this tree, and whose attributes are in the layers
 /// blobs/sha256/<hex>               as in an OCI layout
 /// layers/<id>/{tree,manifest}      immutable
-/// db/1.sqlite                      the index
+/// db/2.sqlite                      the index
 /// stat/1/<context>                 the stat index
 /// mounts/<id>/                     RUN --mount=type=cache
 /// history/<time>-<id>              past builds
@@ -243,6 +243,11 @@ impl Store {
         let root = fs::File::open(self.root()).map_err(StoreError::io("open", self.root()))?;
         let recover = |t: &Transaction<'_>| gc::recover(t, self.root(), self.trash());
         Ok(self.shared.index.make_durable(|| Ok(rustix::fs::syncfs(&root)?), recover)?)
+    }
+
+    /// Takes a directory of the store's file system out of its place at once and removes it in the background.
+    pub fn discard(&self, path: &Path) -> Result<(), StoreError> {
+        self.shared.session.trash().put(path).map_err(StoreError::io("throw away", path))
     }
 
     /// Waits until all that was thrown away is gone from the disk.

@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is made of it in `request` and in each command.
 
 mod build;
+mod container;
 mod history;
 mod imagetools;
 mod limits;
@@ -12,6 +13,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::BuildArgs;
+pub(crate) use self::container::{
+    AttachArgs, ContainerCommand, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
+    RmArgs, StartArgs, StopArgs, TopArgs,
+};
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
@@ -40,8 +45,12 @@ pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArgs>),
-    /// Run a command in a new container
-    Run(Box<RunArgs>),
+    /// What to do with containers.
+    #[command(flatten)]
+    Containers(ContainerCommand),
+    /// The same, as a group
+    #[command(subcommand, hide = true)]
+    Container(ContainerCommand),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Upload an image to a registry
@@ -52,7 +61,7 @@ pub(crate) enum Command {
     Tag(TagArgs),
     /// Remove images
     Rmi(RmiArgs),
-    /// Show an image's configuration
+    /// Show a container's or an image's configuration
     Inspect(InspectArgs),
     /// List past builds and show them, or show how an image was made
     History(HistoryArgs),
@@ -162,10 +171,13 @@ pub(crate) struct RmiArgs {
 /// `kiln inspect`
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The images
+    /// The containers and images
     #[arg(required = true)]
     pub(crate) images: Vec<String>,
-    /// json
+    /// container, image; either without
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// json, or a template: {{.State.Status}}
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
     pub(crate) format: String,
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the store, the ways out, the error.
 
 mod build;
+mod container;
 mod debug;
 mod du;
 mod fsck;
@@ -17,7 +18,6 @@ mod prune;
 mod pull;
 mod push;
 mod rmi;
-mod run;
 mod save;
 mod tag;
 mod version;
@@ -29,6 +29,7 @@ use kiln_cache::{ImageRecord, Store};
 use kiln_core::LayerId;
 
 use crate::args::{Cli, Command, DebugCommand};
+use crate::container::directory::Containers;
 use crate::environment::Environment;
 pub(crate) use crate::error::CommandError;
 use crate::wiring::Services;
@@ -48,6 +49,13 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
             return done(debug::debug(command, &environment));
         }
+        Command::Containers(command) | Command::Container(command) => {
+            let root = environment.store_root(cli.root.as_deref());
+            let containers = Containers::of(&std::path::absolute(&root).unwrap_or(root));
+            if let Some(performed) = container::perform_lightly(command, &containers, &environment) {
+                return performed;
+            }
+        }
         _ => {}
     }
     let mut services = Services::open(cli, environment)?;
@@ -64,7 +72,7 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
     let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
     match &cli.command {
         Command::Build(args) => build::build(args, services),
-        Command::Run(args) => run::run(args, services),
+        Command::Containers(command) | Command::Container(command) => container::perform(command, services),
         Command::Pull(args) => done(pull::pull(args, services)),
         Command::Push(args) => done(push::push(args, services)),
         Command::Images(args) => done(images::images(args, services)),

@@ -82,6 +82,9 @@ pub(crate) enum CommandError {
     /// The executor.
     #[error(transparent)]
     Executor(#[from] kiln_executor::ExecutorError),
+    /// A container.
+    #[error(transparent)]
+    Container(#[from] crate::container::error::ContainerError),
     /// A registry.
     #[error(transparent)]
     Registry(#[from] kiln_registry::RegistryError),
@@ -144,6 +147,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::from(130),
+            Self::Container(error) => ExitCode::from(error.exit_code()),
             _ => ExitCode::FAILURE,
         }
     }

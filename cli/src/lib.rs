@@ -34,6 +34,7 @@ mod source;
 mod stamp;
 mod stored;
 mod table;
+mod template;
 mod terminal;
 mod uplink;
 mod wiring;
@@ -43,11 +44,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ContainerCommand};
+use crate::container::error::ContainerError;
 use crate::environment::Environment;
+use crate::error::CommandError;
 
 /// Does what the command line says. No thread runs before the command has entered its isolation.
 pub fn main() -> ExitCode {
+    if let Some(code) = container::supervisor::from_command_line() {
+        return code;
+    }
     let environment = Environment::of_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -59,13 +65,15 @@ pub fn main() -> ExitCode {
     };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let color = !environment.no_color() && environment::stderr_is_terminal();
-    let is_run = matches!(cli.command, Command::Run(_));
+    let is_run =
+        matches!(&cli.command, Command::Containers(ContainerCommand::Run(_) | ContainerCommand::Create(_)));
     match commands::perform(&cli, environment) {
         Ok(code) => code,
         Err(error) => {
             eprint!("{}", error.report(color));
             // `docker run` gives 125 for its own failures: 1 may be the container's.
-            if is_run { ExitCode::from(125) } else { error.exit_code() }
+            let is_told = matches!(error, CommandError::Container(ContainerError::Refused { .. }));
+            if is_run && !is_told { ExitCode::from(125) } else { error.exit_code() }
         }
     }
 }

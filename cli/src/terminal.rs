@@ -1,7 +1,7 @@
 //! The user's terminal while a container has one of its own: raw, its size passed on, its bytes relayed.
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
@@ -55,23 +55,4 @@ pub(crate) fn pass_size(to: impl AsFd) {
     let (ws_row, ws_col) = size();
     // The container may have ended.
     let _ = tcsetwinsize(to, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
-}
-
-/// Copies from one descriptor to another until there is no more, or nobody who takes it. A terminal whose other side is
-/// closed fails with EIO: that is its end. Whether `from` failed rather than ended.
-pub(crate) fn relay(from: OwnedFd, to: OwnedFd) -> bool {
-    let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(n) => {
-                if to.write_all(&buffer[..n]).is_err() {
-                    return false;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
 }

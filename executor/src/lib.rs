@@ -17,11 +17,13 @@ pub mod isolation;
 pub mod launcher;
 pub mod network;
 mod owners;
+pub mod packet;
 pub mod process;
 pub mod sandbox;
 pub mod source;
 pub mod spec;
 mod sys;
+pub mod waiting;
 
 pub use changes::{FileChange, FileState, changes};
 pub use edit::Ahead;

@@ -6,8 +6,9 @@ pub(crate) mod notify;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::thread::UnshareFlags;
 
@@ -65,15 +66,88 @@ pub(crate) fn exit(code: i32) -> ! {
 pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
     kept.sort_unstable();
-    let starts = std::iter::once(3).chain(kept.iter().map(|fd| fd + 1));
-    let ends = kept.iter().map(|fd| fd.saturating_sub(1)).chain([u32::MAX]);
-    for (first, last) in starts.zip(ends) {
+    let mut first = 3;
+    for last in kept.iter().map(|fd| fd.saturating_sub(1)).chain([u32::MAX]) {
         // SAFETY: no memory is touched; the owners of the descriptors are not used again.
         if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        first = last.saturating_add(2);
     }
     Ok(())
+}
+
+/// The descriptor that [`note_signal`] writes to.
+static SIGNALS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn note_signal(number: libc::c_int) {
+    let byte = number as u8;
+    // SAFETY: write(2) may be called from a signal handler and reads one byte of this frame. It may fail with a full pipe,
+    // which has enough to tell; errno is the interrupted code's and is put back.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(SIGNALS.load(Ordering::Relaxed), (&raw const byte).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// From now on the `numbers` are written into a pipe, a byte each, instead of their usual action: the end to read, which
+/// does not block. To be called once.
+pub(crate) fn signals_as_bytes(numbers: &[i32]) -> io::Result<OwnedFd> {
+    let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
+    let (read, write) = rustix::pipe::pipe_with(flags)?;
+    SIGNALS.store(write.into_raw_fd(), Ordering::Relaxed);
+    for &number in numbers {
+        // SAFETY: an all-zero sigaction has an empty mask; the handler has the type that is expected without SA_SIGINFO.
+        let result = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = note_signal as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(number, &raw const action, ptr::null_mut())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(read)
+}
+
+/// Gives pages back to the kernel: free memory of the allocator, and what was read of this program's file, which is read
+/// again where it is needed again. For a process that will wait for a long time.
+pub(crate) fn give_memory_back() {
+    // SAFETY: malloc_trim has no preconditions.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let mut ranges: Vec<(usize, usize)> = Vec::with_capacity(16);
+    let mut last = None;
+    for line in smaps.lines() {
+        if let Some(range) = file_range(line) {
+            last = range;
+        } else if line.starts_with("Anonymous:") && line.ends_with(" 0 kB") {
+            // What was written to, or relocated, is not in the file.
+            ranges.extend(last.take());
+        }
+    }
+    // All at once, so that little of what follows has to be read again.
+    for (start, end) in ranges {
+        // SAFETY: a private mapping of a file, of which this process changed nothing, has the same content when it is read
+        // again; the file is this program, which the kernel lets nobody write.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The first line of a mapping in smaps: its range, if it is a file's and cannot be written. `None` for other lines.
+fn file_range(line: &str) -> Option<Option<(usize, usize)>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    let mode = fields.next()?.as_bytes();
+    let is_file = fields.nth(2).is_some_and(|inode| inode != "0");
+    let is_plain = is_file && mode.first() == Some(&b'r') && mode.get(1) == Some(&b'-');
+    Some(is_plain.then_some((start, end)))
 }
 
 /// Gives every signal its default action and blocks none: a program started from here finds what a shell would give it.

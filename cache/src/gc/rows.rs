@@ -53,6 +53,15 @@ impl Mentions {
             }
         }
         mentions.read_images(c, forgotten)?;
+        let mut statement = c.prepare("SELECT layers FROM roots")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for layer in split(row.get_ref(0)?.as_blob()?) {
+                // As much wanted as an image with a name.
+                mentions.layer(layer, 0, true);
+            }
+        }
+        drop(rows);
         mentions.read_blobs(c)?;
         let mut statement = c.prepare("SELECT id, about, used FROM mounts")?;
         let rows = statement

@@ -1,4 +1,4 @@
-//! The index: small rows that say what was made, what it is called and where it is. `db/1.sqlite`, shared by processes.
+//! The index: small rows that say what was made, what it is called and where it is. `db/2.sqlite`, shared by processes.
 //!
 //! | file | rows |
 //! | --- | --- |
@@ -8,6 +8,7 @@
 //! | `chains` | chain id of an OCI image → layer unpacked for it |
 //! | `facts`, `places` | what other parts remember: HTTP validators, resolved tags; where blobs were |
 //! | `history`, `mounts` | past builds; names and uses of cache mounts |
+//! | `roots` | name → layers that stay for it |
 //! | `stat` | the stat index: not rows, one file a context under `stat/` |
 //!
 //! **Durability.** A row is written without a sync, in the generation that is open in this boot. [`Store::sync`] closes the
@@ -27,6 +28,7 @@ mod images;
 mod mounts;
 mod packed;
 mod places;
+mod roots;
 mod schema;
 mod stat;
 

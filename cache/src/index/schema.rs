@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 /// The version of the tables is in the file's name: another version is another file beside this one.
-pub(crate) const FILE: &str = "1.sqlite";
+pub(crate) const FILE: &str = "2.sqlite";
 
 /// Lies beside a database in which damage was found while it was in use.
 const DAMAGED: &str = "is-damaged";
@@ -24,7 +24,7 @@ const CLOSED: i64 = 1;
 const DURABLE: i64 = 2;
 
 /// The tables whose rows speak of files, each with a column `generation`.
-const DATED: [&str; 8] = ["asked", "made", "images", "names", "packed", "diffs", "chains", "facts"];
+const DATED: [&str; 9] = ["asked", "made", "images", "names", "packed", "diffs", "chains", "facts", "roots"];
 
 const TABLES: &str = "
     CREATE TABLE boot (id INTEGER NOT NULL);
@@ -39,6 +39,7 @@ const TABLES: &str = "
     CREATE TABLE chains (chain BLOB PRIMARY KEY, layer BLOB NOT NULL, generation INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE facts (namespace TEXT, key BLOB, value BLOB NOT NULL, blob BLOB, generation INTEGER NOT NULL, at INTEGER NOT NULL,
         PRIMARY KEY (namespace, key)) WITHOUT ROWID;
+    CREATE TABLE roots (name TEXT PRIMARY KEY, layers BLOB NOT NULL, generation INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE history (id TEXT PRIMARY KEY, started INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE mounts (id BLOB PRIMARY KEY, about TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
     PRAGMA user_version = 1;

@@ -29,7 +29,9 @@ use crate::store::OverlayXattrs;
 #[must_use]
 pub struct Draft {
     layers: Layers,
-    scratch: ScratchDir,
+    place: PathBuf,
+    /// None: the place is somebody else's, and stays.
+    _scratch: Option<ScratchDir>,
     tree: PathBuf,
     work: PathBuf,
 }
@@ -38,15 +40,24 @@ impl Draft {
     pub(crate) fn new(layers: Layers) -> Result<Self, LayerError> {
         let scratch = layers.session().scratch_dir();
         let scratch = scratch.map_err(LayerError::io("make a directory in", layers.session().root()))?;
-        let tree = scratch.path().join("layer/tree");
-        let work = scratch.path().join("work");
+        Self::furnish(layers, scratch.path().to_owned(), Some(scratch))
+    }
+
+    /// One in a directory of the caller's on the store's file system, which is not deleted with it: a container's.
+    pub(crate) fn within(layers: Layers, place: PathBuf) -> Result<Self, LayerError> {
+        Self::furnish(layers, place, None)
+    }
+
+    fn furnish(layers: Layers, place: PathBuf, scratch: Option<ScratchDir>) -> Result<Self, LayerError> {
+        let tree = place.join("layer/tree");
+        let work = place.join("work");
         for directory in [&tree, &work] {
             fs::create_dir_all(directory).map_err(LayerError::io("make the directory", directory))?;
         }
         // Whatever the umask: this directory is what a mount shows as the root.
         rustix::fs::chmod(&tree, Mode::from_raw_mode(0o755))
             .map_err(|errno| LayerError::io("set the mode of", &tree)(errno.into()))?;
-        Ok(Self { layers, scratch, tree, work })
+        Ok(Self { layers, place, _scratch: scratch, tree, work })
     }
 
     /// The directory of the files: the upper directory of a mount, or what [`Draft::writer`] fills.
@@ -101,7 +112,7 @@ impl Draft {
     pub fn commit(self, manifest: Manifest) -> Result<Layer, LayerError> {
         let Encoded { bytes, id, content } = manifest.encode();
         let place = self.layers.directory(&id);
-        let half_made = self.scratch.path().join("layer");
+        let half_made = self.place.join("layer");
         let file = half_made.join("manifest");
         fs::write(&file, bytes).map_err(LayerError::io("write the manifest", file))?;
         let held = self.layers.session().hold_layers(&[id]);

@@ -131,6 +131,14 @@ impl Layers {
         Ok(layer)
     }
 
+    /// A draft in `place`, a directory on the store's file system, which stays when the draft is dropped.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn draft_in(&self, place: PathBuf) -> Result<Draft, LayerError> {
+        Draft::within(self.clone(), place)
+    }
+
     /// A snapshot as one file system.
     ///
     /// # Errors

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::NetworkArgs;
+use super::{KeepArgs, NetworkArgs};
 
 /// `kiln run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Remove the container when it ends (kiln always does)
+    /// Its life: in the background, name, restarts, health, log
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    /// Remove the container when it ends
     #[arg(long)]
     pub(crate) rm: bool,
     /// Keep standard input open
@@ -24,7 +27,7 @@ pub(crate) struct RunArgs {
     /// File of environment variables
     #[arg(long = "env-file", value_name = "FILE")]
     pub(crate) env_files: Vec<PathBuf>,
-    /// Bind mount, SRC:DST[:ro]
+    /// Bind mount or volume, SRC:DST[:ro]
     #[arg(short, long = "volume", value_name = "SRC:DST")]
     pub(crate) volumes: Vec<String>,
     /// Memory file system at a directory

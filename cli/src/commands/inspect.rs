@@ -2,39 +2,60 @@
 
 use serde_json::{Value, json};
 
-use super::{CommandError, Format, Services, print};
+use super::{CommandError, Services, print};
 use crate::args::InspectArgs;
-use crate::local;
+use crate::container::directory::Containers;
+use crate::container::error::ContainerError;
+use crate::{local, template};
 
-/// Prints images as Docker's `image inspect` has them: a JSON array.
+/// Prints containers and images as Docker's `inspect` has them: a JSON array, or what a template makes of each.
 ///
 /// # Errors
-/// If an image does not exist.
+/// If one does not exist.
 pub(crate) fn inspect(args: &InspectArgs, services: &Services) -> Result<(), CommandError> {
-    Format::parse(&args.format, &[Format::Json])?;
+    let containers = Containers::of(services.store.root());
     let mut all = Vec::new();
     for typed in &args.images {
-        let image = local::find(&services.store, typed)?;
-        let config = local::full_config(&services.store, &image.record)?;
-        let platform = config.platform();
-        let (names, digests): (Vec<String>, Vec<String>) = (image.names, Vec::new());
-        let mut value = json!({
-            "Id": local::image_id(&services.store, &image.record)?,
-            "RepoTags": names,
-            "RepoDigests": digests,
-            "Created": config.created,
-            "Author": config.author,
-            "Architecture": platform.architecture,
-            "Variant": platform.variant,
-            "Os": platform.os,
-            "Size": super::image_size(&services.store, &image.record)?,
-            "Config": config.config,
-            "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
-        });
-        if let Some(origin) = &image.record.origin {
-            value["ManifestDigest"] = Value::from(origin.manifest.to_string());
+        let found = match args.kind.as_deref() {
+            None | Some("container") => containers.find(typed),
+            Some(_) => Err(ContainerError::Missing(typed.clone())),
+        };
+        match found {
+            Ok(container) => all.push(super::container::inspect(&container)?),
+            Err(ContainerError::Missing(_)) if args.kind.as_deref() != Some("container") => {
+                all.push(image(typed, services)?);
+            }
+            Err(error) => return Err(error.into()),
         }
-        all.push(value);
     }
-    print(&format!("{}\n", serde_json::to_string_pretty(&all)?))
+    if args.format == "json" {
+        return print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
+    }
+    let text =
+        template::list(&args.format, &[], &all).map_err(|error| CommandError::Usage(error.to_string()))?;
+    print(&text)
+}
+
+fn image(typed: &str, services: &Services) -> Result<Value, CommandError> {
+    let image = local::find(&services.store, typed)?;
+    let config = local::full_config(&services.store, &image.record)?;
+    let platform = config.platform();
+    let (names, digests): (Vec<String>, Vec<String>) = (image.names, Vec::new());
+    let mut value = json!({
+        "Id": local::image_id(&services.store, &image.record)?,
+        "RepoTags": names,
+        "RepoDigests": digests,
+        "Created": config.created,
+        "Author": config.author,
+        "Architecture": platform.architecture,
+        "Variant": platform.variant,
+        "Os": platform.os,
+        "Size": super::image_size(&services.store, &image.record)?,
+        "Config": config.config,
+        "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+    });
+    if let Some(origin) = &image.record.origin {
+        value["ManifestDigest"] = Value::from(origin.manifest.to_string());
+    }
+    Ok(value)
 }

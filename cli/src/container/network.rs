@@ -10,6 +10,7 @@ use kiln_executor::spec::ProcessRequest;
 use serde::{Deserialize, Serialize};
 
 use crate::args::NetworkArgs;
+use crate::container::error::ContainerError;
 use crate::error::CommandError;
 use crate::request::UsageError;
 use crate::request::network::{self, NetworkChoice};
@@ -61,9 +62,10 @@ impl ContainerNetwork {
     /// If the network cannot be made: a port is in use, something is not installed.
     pub(crate) fn start(
         &self,
-        services: &Services,
+        networks: &Networks,
         process: &mut ProcessRequest,
-    ) -> Result<Option<PrivateNetwork>, CommandError> {
+    ) -> Result<Option<PrivateNetwork>, ContainerError> {
+        let refuse = |message| ContainerError::Refused { code: 125, message };
         let request = NetworkRequest {
             publish: self.publish.clone(),
             dns: self.dns.clone(),
@@ -76,16 +78,16 @@ impl ContainerNetwork {
             NetworkChoice::None => process.network = NetworkMode::None,
             NetworkChoice::Private => {
                 process.network = NetworkMode::Private;
-                let network = networks(services)?.start(&request)?;
+                let network = networks.start(&request)?;
                 process.resolv_conf = Some(network.resolv_conf().to_vec());
                 process.joined = Some(network.joined());
                 return Ok(Some(network));
             }
             NetworkChoice::Named(name) => {
-                return Err(CommandError::Usage(format!("there is no network `{name}`")));
+                return Err(refuse(format!("there is no network `{name}`")));
             }
             NetworkChoice::Container(name) => {
-                return Err(CommandError::Usage(format!("there is no container `{name}`")));
+                return Err(refuse(format!("there is no container `{name}`")));
             }
         }
         Ok(None)

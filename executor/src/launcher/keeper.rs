@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
@@ -13,18 +13,19 @@ use rustix::thread::UnshareFlags;
 
 use super::message::{Report, send_report};
 use crate::sandbox::plan::Plan;
-use crate::sandbox::setup::{During, Failure, Gifts, Prepared, Setup, become_program};
+use crate::sandbox::setup::{During, Failure, Gifts, Prepared, Setup, Tell, become_program};
 use crate::sys::{self, Forked, SingleThreaded};
 
 /// Starts the program of `plan`, stays until nothing of it is left, and ends as it did.
 pub(super) fn keep(
     plan: &Plan,
     gifts: Gifts,
-    report: &OwnedFd,
+    tell: Tell<'_>,
     prepared: &Prepared,
     alone: &SingleThreaded,
 ) -> ! {
-    let failure: Failure = match attend(plan, gifts, report, prepared, alone) {
+    let report = tell.0;
+    let failure: Failure = match attend(plan, gifts, tell, prepared, alone) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -37,10 +38,11 @@ pub(super) fn keep(
 fn attend(
     plan: &Plan,
     gifts: Gifts,
-    report: &OwnedFd,
+    tell: Tell<'_>,
     prepared: &Prepared,
     alone: &SingleThreaded,
 ) -> Setup<Infallible> {
+    let report = tell.0;
     // It has to live on to clean up when the launcher dies, and notices that itself.
     rustix::process::set_parent_process_death_signal(None).during(|| "outlive the launcher".into())?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -50,7 +52,7 @@ fn attend(
         .and_then(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty()))
         .during(|| "watch the launcher".into())?;
     let program = match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
-        Forked::Child => become_program(plan, gifts, report, prepared),
+        Forked::Child => become_program(plan, gifts, tell, prepared),
         Forked::Parent(program) => program,
     };
     drop(gifts);

@@ -2,41 +2,34 @@
 //!
 //! | from | to | message | descriptors |
 //! | --- | --- | --- | --- |
-//! | kiln | launcher | [`Request`] | the report socket, the standard streams; first a memory file with the request, if it is long |
+//! | kiln | launcher | [`Request`] | the report socket, the pipe that execution closes, the standard streams; first a memory file with the request, if it is long |
 //! | launcher | kiln, on the report socket | `PassedOver`; `Started` | ; a pidfd |
 //! | sandbox | kiln, on the report socket | `Terminal` | the terminal's master |
 //! | sandbox | kiln, on the report socket | `Stubs`, `Failed` | |
 //! | network | kiln, on the report socket | `Network` | the namespace |
 //! | launcher | kiln, on the report socket | `Ended`, always last | |
 
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
-use std::mem::MaybeUninit;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
 use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkError;
 use crate::network::outside::{Furnished, Order};
-use crate::sandbox::plan::Plan;
+use crate::packet::LONG;
+pub(crate) use crate::packet::{receive, send};
+use crate::sandbox::plan::{Plan, Process};
 use crate::sandbox::setup::Failure;
 use crate::sandbox::stub::Stub;
-
-/// The most descriptors of a message: report, three streams, a long message.
-const MAX_FDS: usize = 5;
-
-/// Messages above this go through a memory file: a packet has to fit into the socket's buffer.
-const LONG: usize = 64 << 10;
 
 /// What kiln asks of the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// To start a sandbox.
-    Sandbox(Box<Plan>),
+    /// A new sandbox, and the number by which it is known from then on.
+    Start { number: u64, plan: Box<Plan> },
+    /// One process more in a sandbox that runs.
+    Enter { number: u64, process: Box<Process> },
     /// To make a network and hold it.
     Network(Order),
 }
@@ -51,7 +44,11 @@ pub(crate) enum Report {
     PassedOver(Vec<String>),
     Failed(Failure),
     Network(Result<Furnished, NetworkError>),
-    Ended { code: i32, signal: bool, out_of_memory: bool },
+    Ended {
+        code: i32,
+        signal: bool,
+        out_of_memory: bool,
+    },
 }
 
 /// The first byte of a packet: whether the message is in it or in the memory file beside it.
@@ -100,47 +97,6 @@ pub(crate) fn receive_report(socket: impl AsFd) -> io::Result<Option<(Report, Op
     let mut buffer = Vec::new();
     let Some(mut fds) = receive(socket, &mut buffer)? else { return Ok(None) };
     Ok(Some((serde_json::from_slice(&buffer)?, fds.pop())))
-}
-
-/// Sends one packet.
-pub(crate) fn send(socket: impl AsFd, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut beside = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &parts, &mut beside, SendFlags::NOSIGNAL))?;
-    Ok(())
-}
-
-/// Receives one packet; `None` when the other end is gone.
-pub(crate) fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Option<Vec<OwnedFd>>> {
-    buffer.resize(LONG + 1, 0);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut beside, RecvFlags::CMSG_CLOEXEC)
-    });
-    let received = match received {
-        // Unread data was thrown away with the other end.
-        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-        received => received?,
-    };
-    if received.bytes == 0 {
-        return Ok(None);
-    }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(io::Error::from(io::ErrorKind::InvalidData));
-    }
-    buffer.truncate(received.bytes);
-    let mut fds = Vec::new();
-    for message in beside.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            fds.extend(received);
-        }
-    }
-    Ok(Some(fds))
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ pub(crate) mod message;
 mod serve;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
@@ -51,6 +53,8 @@ struct Link {
     /// The launcher ends when this is gone; kept for tests and for kiln to notice its death.
     _process: OwnedFd,
     way: Way,
+    /// The number of the next sandbox.
+    next: AtomicU64,
 }
 
 impl Launcher {
@@ -72,7 +76,8 @@ impl Launcher {
                 sys::exit(i32::from(outcome.is_err()))
             }
             Forked::Parent(process) => {
-                Ok(Self { link: Arc::new(Link { socket: Mutex::new(near), _process: process, way }) })
+                let next = AtomicU64::new(1);
+                Ok(Self { link: Arc::new(Link { socket: Mutex::new(near), _process: process, way, next }) })
             }
         }
     }
@@ -85,12 +90,23 @@ impl Launcher {
         Ok(near)
     }
 
-    fn send(&self, plan: Plan, report: &OwnedFd, streams: &[OwnedFd]) -> Result<(), SandboxError> {
-        let fds: Vec<_> = std::iter::once(report.as_fd()).chain(streams.iter().map(AsFd::as_fd)).collect();
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), SandboxError> {
         let socket = self.link.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        send_request(&*socket, &Request::Sandbox(Box::new(plan)), &fds).map_err(|cause| match cause.kind() {
+        send_request(&*socket, request, fds).map_err(|cause| match cause.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => SandboxError::LauncherGone,
             _ => SandboxError::Setup { operation: "ask the launcher".into(), cause },
+        })
+    }
+
+    /// Starts the process of `bundle` in the namespaces of `inside`; of the bundle, nothing else is looked at. It ends
+    /// with the process it was started beside.
+    ///
+    /// # Errors
+    /// When the process cannot be understood or started.
+    pub fn enter(&self, inside: &Running, bundle: &Bundle, io: Io) -> Result<Running, SandboxError> {
+        let number = inside.number;
+        self.begin(number, io, None, |stdio| {
+            Ok(Request::Enter { number, process: Box::new(translate::visitor(bundle, stdio)?) })
         })
     }
 }
@@ -118,16 +134,32 @@ impl Sandbox for Launcher {
     }
 }
 
+fn failed(operation: &str, cause: impl Into<io::Error>) -> SandboxError {
+    SandboxError::Setup { operation: operation.into(), cause: cause.into() }
+}
+
 impl Launcher {
-    /// Makes the standard streams, and has the process of a plan started with them.
+    /// Has the process of a plan started.
     pub(crate) fn launch(
         &self,
         root: &Tree,
         io: Io,
         plan: impl FnOnce(Stdio) -> Result<Plan, SandboxError>,
     ) -> Result<Running, SandboxError> {
-        let failed =
-            |operation: &str, cause: io::Error| SandboxError::Setup { operation: operation.into(), cause };
+        let number = self.link.next.fetch_add(1, Ordering::Relaxed);
+        self.begin(number, io, Some(root), |stdio| {
+            Ok(Request::Start { number, plan: Box::new(plan(stdio)?) })
+        })
+    }
+
+    /// Makes the streams, has the launcher do what `request` says, and waits for the process.
+    fn begin(
+        &self,
+        number: u64,
+        io: Io,
+        root: Option<&Tree>,
+        request: impl FnOnce(Stdio) -> Result<Request, SandboxError>,
+    ) -> Result<Running, SandboxError> {
         let mut streams = Vec::new();
         let mut ours = [None, None, None];
         let stdio = match io {
@@ -143,8 +175,8 @@ impl Launcher {
                         }
                         Stream::Pipe => {
                             given[index] = Given::Pipe;
-                            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                                .map_err(|e| failed("make a pipe", e.into()))?;
+                            let (read, write) =
+                                pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("make a pipe", e))?;
                             let (theirs, mine) = if index == 0 { (read, write) } else { (write, read) };
                             streams.push(theirs);
                             ours[index] = Some(mine);
@@ -154,11 +186,14 @@ impl Launcher {
                 Stdio::Streams(given)
             }
         };
-        let plan = plan(stdio)?;
+        let request = request(stdio)?;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|e| failed("make a socket", e.into()))?;
-        self.send(plan, &far, &streams)?;
-        drop((far, streams));
-        Running::begin(near, ours, root, matches!(stdio, Stdio::Terminal(..)))
+            .map_err(|e| failed("make a socket", e))?;
+        let (executed, closes) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("make a pipe", e))?;
+        let fds = [&far, &closes].into_iter().chain(&streams).map(AsFd::as_fd).collect::<Vec<_>>();
+        self.send(&request, &fds)?;
+        drop(fds);
+        drop((far, closes, streams));
+        Running::begin(number, (near, executed), ours, root, matches!(stdio, Stdio::Terminal(..)))
     }
 }

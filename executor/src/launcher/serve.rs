@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use super::keeper::keep;
 use super::message::{Report, Request, receive_request, send_report};
@@ -14,15 +14,19 @@ use crate::network;
 use crate::owners::{self, Credentials, Supervision};
 use crate::sandbox::cgroup::Group;
 use crate::sandbox::plan::{Filter, Network, Plan, Process};
-use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program};
+use crate::sandbox::setup::{During, Failure, Gifts, Marks, Prepared, Setup, become_program, become_visitor};
 use crate::sandbox::{capability, memory, seccomp};
 use crate::sys::{self, Forked, SingleThreaded};
 
 /// A sandbox that runs.
 struct Started {
+    number: u64,
     process: OwnedFd,
-    report: OwnedFd,
+    /// Nobody asks how a process ended that only stands between this one and another that entered a sandbox.
+    report: Option<OwnedFd>,
     group: Option<Group>,
+    /// Which of its namespaces are its own.
+    own: ThreadNameSpaceType,
     /// Records owners for it.
     supervisor: Option<OwnedFd>,
     /// Of a process that shares kiln's own group: how often something in that had been killed for want of memory.
@@ -46,7 +50,10 @@ pub(super) fn serve(socket: &OwnedFd, alone: &SingleThreaded, marks: Marks, reco
             continue;
         }
         match receive_request(socket, &mut buffer) {
-            Ok(Some((request, fds))) => running.extend(start(&request, fds, alone, &prepared)),
+            Ok(Some((request, fds))) => {
+                let started = perform(&request, fds, &running, alone, &prepared);
+                running.extend(started);
+            }
             // Kiln is gone, or what speaks is not kiln. What runs ends with this process.
             Ok(None) | Err(_) => return,
         }
@@ -79,7 +86,9 @@ fn give_up(started: &mut Started) {
     if let Some(supervisor) = started.supervisor.take() {
         reap(&supervisor);
     }
-    let _ = send_report(&started.report, &Report::Failed(owners::lost()), None);
+    if let Some(report) = &started.report {
+        let _ = send_report(report, &Report::Failed(owners::lost()), None);
+    }
     let _ = pidfd_send_signal(&started.process, Signal::KILL);
 }
 
@@ -102,63 +111,203 @@ fn report_end(started: Started) {
         let _ = pidfd_send_signal(supervisor, Signal::KILL);
         reap(supervisor);
     }
+    let Some(report) = started.report else { return };
     let killed = |before: u64| code != 0 && memory::own_kills().is_some_and(|now| now > before);
     let out_of_memory =
         started.group.as_ref().is_some_and(Group::out_of_memory) || started.kills.is_some_and(killed);
     drop(started.group);
     // Nobody may be interested any more.
-    let _ = send_report(&started.report, &Report::Ended { code, signal, out_of_memory }, None);
+    let _ = send_report(&report, &Report::Ended { code, signal, out_of_memory }, None);
 }
 
-fn start(
+fn perform(
     request: &Request,
     fds: Vec<OwnedFd>,
+    running: &[Started],
     alone: &SingleThreaded,
     prepared: &Prepared,
 ) -> Option<Started> {
     let mut fds = fds.into_iter();
     let report = fds.next()?;
-    let before = match request {
-        Request::Sandbox(plan) if plan.chroot => memory::own_kills(),
-        Request::Sandbox(_) | Request::Network(_) => None,
-    };
-    match clone_sandbox(request, fds.collect(), &report, alone, prepared) {
-        Ok((process, group, supervisor)) => {
-            let passed_over = group.as_ref().map(Group::passed_over).unwrap_or_default();
-            if !passed_over.is_empty() {
-                let _ = send_report(&report, &Report::PassedOver(passed_over.to_vec()), None);
-            }
-            let kept = matches!(request, Request::Sandbox(plan) if plan.chroot);
-            if !kept {
+    if let Request::Network(order) = request {
+        return match sys::fork(alone, UnshareFlags::empty()) {
+            Ok(Forked::Child) => network::outside::hold(order, &report, alone),
+            Ok(Forked::Parent(process)) => {
                 let _ = send_report(&report, &Report::Started, Some(process.as_fd()));
+                let own = ThreadNameSpaceType::empty();
+                Some(Started {
+                    number: 0,
+                    process,
+                    report: Some(report),
+                    group: None,
+                    own,
+                    supervisor: None,
+                    kills: None,
+                })
             }
-            Some(Started { process, report, group, supervisor, kills: before })
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                fail(&report, Failure { operation: "fork".into(), errno, program: false });
+                None
+            }
+        };
+    }
+    let executed = fds.next()?;
+    let streams = fds.collect();
+    let outcome = match request {
+        Request::Network(_) => return None,
+        Request::Start { number, plan } => clone_sandbox(plan, streams, &report, &executed, alone, prepared)
+            .map(|(process, group, supervisor)| Started {
+                number: *number,
+                process,
+                report: None,
+                group,
+                own: own_namespaces(plan),
+                supervisor,
+                kills: if plan.chroot { memory::own_kills() } else { None },
+            })
+            .inspect(|started| {
+                let passed_over = started.group.as_ref().map(Group::passed_over).unwrap_or_default();
+                if !passed_over.is_empty() {
+                    let _ = send_report(&report, &Report::PassedOver(passed_over.to_vec()), None);
+                }
+                // A keeper says it itself.
+                if plan.chroot {
+                    return;
+                }
+                let _ = send_report(&report, &Report::Started, Some(started.process.as_fd()));
+            }),
+        Request::Enter { number, process } => {
+            match running.iter().find(|started| started.number == *number && started.report.is_some()) {
+                Some(inside) => {
+                    let visitor = Visitor { process, streams, report: &report, executed: &executed };
+                    return match visitor.enter(inside, alone, prepared) {
+                        Ok(process) => {
+                            let own = ThreadNameSpaceType::empty();
+                            Some(Started {
+                                number: *number,
+                                process,
+                                report: None,
+                                group: None,
+                                own,
+                                supervisor: None,
+                                kills: None,
+                            })
+                        }
+                        Err(failure) => {
+                            fail(&report, failure);
+                            None
+                        }
+                    };
+                }
+                None => Err(Failure {
+                    operation: "enter the container".into(),
+                    errno: libc::ESRCH,
+                    program: false,
+                }),
+            }
         }
+    };
+    match outcome {
+        Ok(started) => Some(Started { report: Some(report), ..started }),
         Err(failure) => {
-            let _ = send_report(&report, &Report::Failed(failure), None);
-            let _ =
-                send_report(&report, &Report::Ended { code: 125, signal: false, out_of_memory: false }, None);
+            fail(&report, failure);
             None
         }
     }
 }
 
+fn fail(report: &OwnedFd, failure: Failure) {
+    let _ = send_report(report, &Report::Failed(failure), None);
+    let _ = send_report(report, &Report::Ended { code: 125, signal: false, out_of_memory: false }, None);
+}
+
+/// A process that is to enter a sandbox.
+struct Visitor<'a> {
+    process: &'a Process,
+    streams: Vec<OwnedFd>,
+    report: &'a OwnedFd,
+    executed: &'a OwnedFd,
+}
+
+impl Visitor<'_> {
+    /// Forks a process that joins the namespaces of `inside`, forks the visitor there (a pid namespace takes effect for
+    /// children only), and reports its end in this process's stead.
+    fn enter(self, inside: &Started, alone: &SingleThreaded, prepared: &Prepared) -> Setup<OwnedFd> {
+        let groups = inside.group.as_ref().map(Group::entrances).transpose();
+        let groups = groups.during(|| "open the control group".into())?.unwrap_or_default();
+        match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
+            Forked::Parent(process) => Ok(process),
+            Forked::Child => {
+                if let Err(failure) = self.accompany(inside, groups, alone, prepared) {
+                    fail(self.report, failure);
+                }
+                sys::exit(0)
+            }
+        }
+    }
+
+    fn accompany(
+        &self,
+        inside: &Started,
+        groups: Vec<OwnedFd>,
+        alone: &SingleThreaded,
+        prepared: &Prepared,
+    ) -> Setup<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .during(|| "tie the process to kiln".into())?;
+        rustix::thread::move_into_thread_name_spaces(inside.process.as_fd(), inside.own)
+            .during(|| "join the container's namespaces".into())?;
+        let streams = self.streams.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
+        let streams = streams.during(|| "copy the standard streams".into())?;
+        match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
+            Forked::Child => become_visitor(
+                self.process,
+                Gifts { streams, groups, recorder: None },
+                (self.report, self.executed),
+                prepared,
+            ),
+            Forked::Parent(process) => {
+                let _ = send_report(self.report, &Report::Started, Some(process.as_fd()));
+                let kept = [self.report.as_fd(), process.as_fd()];
+                sys::close_all_but(&kept).during(|| "close descriptors".into())?;
+                let report = self.report.try_clone().during(|| "copy a socket".into())?;
+                let own = ThreadNameSpaceType::empty();
+                report_end(Started {
+                    number: 0,
+                    process,
+                    report: Some(report),
+                    group: None,
+                    own,
+                    supervisor: None,
+                    kills: None,
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The namespaces that a visitor has to join. The others it shares already, and an ordinary user may not join them.
+fn own_namespaces(plan: &Plan) -> ThreadNameSpaceType {
+    let namespaces = &plan.namespaces;
+    let mut own = ThreadNameSpaceType::MOUNT;
+    own.set(ThreadNameSpaceType::PROCESS_ID, namespaces.pid);
+    own.set(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION, namespaces.ipc);
+    own.set(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME, namespaces.uts);
+    own.set(ThreadNameSpaceType::CONTROL_GROUP, namespaces.cgroup);
+    own.set(ThreadNameSpaceType::NETWORK, !matches!(namespaces.network, Network::Host));
+    own
+}
+
 fn clone_sandbox(
-    request: &Request,
+    plan: &Plan,
     streams: Vec<OwnedFd>,
     report: &OwnedFd,
+    executed: &OwnedFd,
     alone: &SingleThreaded,
     prepared: &Prepared,
 ) -> Setup<(OwnedFd, Option<Group>, Option<OwnedFd>)> {
-    let plan = match request {
-        Request::Sandbox(plan) => plan,
-        Request::Network(order) => {
-            return match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
-                Forked::Child => network::outside::hold(order, report, alone),
-                Forked::Parent(process) => Ok((process, None, None)),
-            };
-        }
-    };
     let group = match &plan.limits {
         Some(limits) => Some(Group::make(limits).map_err(|(operation, error)| Failure {
             operation: format!(
@@ -175,7 +324,7 @@ fn clone_sandbox(
     if plan.chroot {
         let gifts = Gifts { streams, groups: groups.unwrap_or_default(), recorder: None };
         return match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
-            Forked::Child => keep(plan, gifts, report, prepared, alone),
+            Forked::Child => keep(plan, gifts, (report, executed), prepared, alone),
             Forked::Parent(keeper) => Ok((keeper, group, None)),
         };
     }
@@ -190,7 +339,7 @@ fn clone_sandbox(
         Forked::Child => {
             drop(near);
             let gifts = Gifts { streams, groups: groups.unwrap_or_default(), recorder: far };
-            become_program(plan, gifts, report, prepared)
+            become_program(plan, gifts, (report, executed), prepared)
         }
         Forked::Parent(process) => {
             drop((far, streams));

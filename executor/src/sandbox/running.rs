@@ -1,10 +1,11 @@
 //! A process in a sandbox, seen from outside.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::SandboxError;
@@ -57,7 +58,10 @@ pub struct Running {
     pub stderr: Option<OwnedFd>,
     /// The master side of its terminal, if it has one. The window size is set on it.
     pub terminal: Option<OwnedFd>,
+    /// By which the launcher knows its sandbox.
+    pub(crate) number: u64,
     reports: OwnedFd,
+    executed: Option<OwnedFd>,
     process: Option<Arc<OwnedFd>>,
     written: Option<PathBuf>,
     stubs: Vec<Stub>,
@@ -71,20 +75,23 @@ pub struct Running {
 impl Running {
     /// Follows the reports until the process is there, and its terminal if it is to have one.
     pub(crate) fn begin(
-        reports: OwnedFd,
+        number: u64,
+        (reports, executed): (OwnedFd, OwnedFd),
         streams: [Option<OwnedFd>; 3],
-        root: &Tree,
+        root: Option<&Tree>,
         terminal: bool,
     ) -> Result<Self, SandboxError> {
         let [stdin, stdout, stderr] = streams;
         let mut running = Self {
+            number,
+            executed: Some(executed),
             stdin,
             stdout,
             stderr,
             terminal: None,
             reports,
             process: None,
-            written: stub::written(root).map(Into::into),
+            written: root.and_then(stub::written).map(Into::into),
             stubs: Vec::new(),
             passed_over: Vec::new(),
             failure: None,
@@ -131,6 +138,51 @@ impl Running {
             }
             self.follow()?;
         };
+        self.finish(status, out_of_memory)
+    }
+
+    /// Becomes readable when there is something to [`Running::hear`]. For those who wait for several things at once.
+    pub fn reports(&self) -> BorrowedFd<'_> {
+        self.reports.as_fd()
+    }
+
+    /// Takes the next report, and when it was the last one does what [`Running::wait`] does. Blocks if there is none.
+    ///
+    /// # Errors
+    /// Those of [`Running::wait`].
+    pub fn hear(&mut self) -> Result<Option<Exit>, SandboxError> {
+        if self.ended.is_none() {
+            self.follow()?;
+        }
+        match self.ended {
+            Some((status, out_of_memory)) => self.finish(status, out_of_memory).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Becomes readable when the program was executed, or the attempt failed: then a report says so, or will say.
+    pub fn executed(&self) -> Option<BorrowedFd<'_>> {
+        self.executed.as_ref().map(AsFd::as_fd)
+    }
+
+    /// After [`Running::executed`] became readable: whether the program runs, as far as reports tell that have come.
+    ///
+    /// # Errors
+    /// When the launcher is gone.
+    pub fn settle(&mut self) -> Result<bool, SandboxError> {
+        self.executed = None;
+        loop {
+            let mut waiting = [PollFd::new(&self.reports, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&now))).unwrap_or(0);
+            if ready == 0 || self.ended.is_some() || self.failure.is_some() {
+                return Ok(self.failure.is_none());
+            }
+            self.follow()?;
+        }
+    }
+
+    fn finish(&mut self, status: Status, out_of_memory: bool) -> Result<Exit, SandboxError> {
         let mut stubs = std::mem::take(&mut self.stubs);
         if let Some(covers) = self.covers.take() {
             stubs.extend(covers.take_away()?);
@@ -193,6 +245,20 @@ impl Handle {
     pub fn kill(&self) {
         // It fails only for a process that is gone.
         let _ = self.signal(Signal::KILL.as_raw());
+    }
+
+    /// The descriptor of the process, readable when it has ended.
+    pub fn process(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref().map(|process| process.as_fd())
+    }
+
+    /// The number of the process as `/proc` of this process counts.
+    pub fn pid(&self) -> Option<u32> {
+        use std::os::fd::AsRawFd as _;
+        let number = self.process.as_ref()?.as_raw_fd();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim();
+        pid.parse().ok()
     }
 
     /// Sends the signal with this number to the process.

@@ -73,6 +73,12 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
     })
 }
 
+/// The process of a bundle alone, for a sandbox that is there already.
+pub(crate) fn visitor(bundle: &Bundle, stdio: Stdio) -> Result<Process, SandboxError> {
+    let Some(process) = bundle.spec.process() else { return refuse("it has no process") };
+    translate_process(process, &bundle.profile, stdio)
+}
+
 fn translate_process(process: &OciProcess, profile: &Profile, stdio: Stdio) -> Result<Process, SandboxError> {
     let args = process.args().clone().unwrap_or_default();
     if args.is_empty() {

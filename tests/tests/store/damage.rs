@@ -138,11 +138,11 @@ fn fsck_finds_what_nobody_sees_and_the_next_build_makes_that_again() {
 
 /// What can happen to the database.
 const INDEX: [(&str, Harm); 4] = [
-    ("garbage", |db| fs::write(db.join("1.sqlite"), b"no database".repeat(1000))),
-    ("empty", |db| File::create(db.join("1.sqlite")).map(drop)),
-    ("a log of garbage", |db| fs::write(db.join("1.sqlite-wal"), b"no log".repeat(1000))),
+    ("garbage", |db| fs::write(db.join("2.sqlite"), b"no database".repeat(1000))),
+    ("empty", |db| File::create(db.join("2.sqlite")).map(drop)),
+    ("a log of garbage", |db| fs::write(db.join("2.sqlite-wal"), b"no log".repeat(1000))),
     ("damaged from its second page on", |db| {
-        let mut file = OpenOptions::new().write(true).open(db.join("1.sqlite"))?;
+        let mut file = OpenOptions::new().write(true).open(db.join("2.sqlite"))?;
         let length = file.seek(SeekFrom::End(0))?;
         file.seek(SeekFrom::Start(4096))?;
         let rest = usize::try_from(length.saturating_sub(4096)).expect("small");
@@ -176,7 +176,7 @@ fn a_row_that_cannot_be_read_is_no_row() {
                   c.commit()\n";
     let edited = std::process::Command::new("python3")
         .args(["-c", script])
-        .arg(env.store().join("db/1.sqlite"))
+        .arg(env.store().join("db/2.sqlite"))
         .status();
     assert!(edited.expect("python3").success());
     env.kiln(["images"]).run().success().says_not(["app"]);

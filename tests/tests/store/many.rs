@@ -126,7 +126,7 @@ fn who_only_reads_waits_for_nobody() {
                   print('writing', flush=True)\n\
                   sys.stdin.read()\n";
     let mut writer = Command::new("python3");
-    writer.args(["-c", script]).arg(env.store().join("db/1.sqlite"));
+    writer.args(["-c", script]).arg(env.store().join("db/2.sqlite"));
     let mut writer = writer
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

@@ -105,7 +105,7 @@ fn after_a_power_cut_only_what_was_synced_is_believed() {
                           c.commit()\n";
             let edited = Command::new("python3")
                 .args(["-c", script])
-                .args([db.join("1.sqlite"), saved.join("1.sqlite")])
+                .args([db.join("2.sqlite"), saved.join("2.sqlite")])
                 .status();
             assert!(edited.expect("python3").success());
         } else {
@@ -135,7 +135,7 @@ fn a_store_that_was_never_synced_begins_anew() {
     env.busybox();
     settle(&env.store());
     fs::write(env.store().join("kind"), "").expect("truncate");
-    for file in ["db/1.sqlite", "db/1.sqlite-wal", "db/1.sqlite-shm"] {
+    for file in ["db/2.sqlite", "db/2.sqlite-wal", "db/2.sqlite-shm"] {
         let _ = fs::remove_file(env.store().join(file));
     }
     env.busybox();

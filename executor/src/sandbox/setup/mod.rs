@@ -24,7 +24,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 pub(crate) use failure::{During, Failure, Setup};
 pub(crate) use tree::Marks;
 
-use super::plan::{Filter, Given, Network, Plan, Stdio};
+use super::plan::{Filter, Given, Network, Plan, Process, Stdio};
 use super::{capability, seccomp};
 use crate::launcher::message::{Report, send_report};
 use crate::sys;
@@ -51,9 +51,20 @@ pub(crate) struct Gifts {
     pub(crate) recorder: Option<OwnedFd>,
 }
 
-/// Becomes the program of `plan`; tells `report` why if that fails.
-pub(crate) fn become_program(plan: &Plan, gifts: Gifts, report: &OwnedFd, prepared: &Prepared) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| furnish_and_execute(plan, gifts, report, prepared)));
+/// The descriptors that tell kiln: the report socket, and the pipe that closes when the program is executed.
+pub(crate) type Tell<'a> = (&'a OwnedFd, &'a OwnedFd);
+
+/// Becomes the program of `plan`; tells why if that fails.
+pub(crate) fn become_program(plan: &Plan, gifts: Gifts, tell: Tell<'_>, prepared: &Prepared) -> ! {
+    end(catch_unwind(AssertUnwindSafe(|| furnish_and_execute(plan, gifts, tell, prepared))), tell.0)
+}
+
+/// Becomes the program of `process` in namespaces that others furnished; tells why if that fails.
+pub(crate) fn become_visitor(process: &Process, gifts: Gifts, tell: Tell<'_>, prepared: &Prepared) -> ! {
+    end(catch_unwind(AssertUnwindSafe(|| visit_and_execute(process, gifts, tell, prepared))), tell.0)
+}
+
+fn end(outcome: std::thread::Result<Setup<Infallible>>, report: &OwnedFd) -> ! {
     let failure = match outcome {
         Ok(Err(failure)) => failure,
         Err(_) => {
@@ -65,34 +76,56 @@ pub(crate) fn become_program(plan: &Plan, gifts: Gifts, report: &OwnedFd, prepar
     sys::exit(125)
 }
 
-fn furnish_and_execute(
-    plan: &Plan,
-    gifts: Gifts,
-    report: &OwnedFd,
-    prepared: &Prepared,
-) -> Setup<Infallible> {
+/// Ties the process to kiln, gives it a session of its own and puts it into its control groups.
+fn begin(groups: Vec<OwnedFd>) -> Setup<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .during(|| "tie the process to kiln".into())?;
     rustix::process::setsid().during(|| "start a session".into())?;
-    for group in gifts.groups {
+    for group in groups {
         rustix::io::write(&group, b"0").during(|| "enter the control group".into())?;
     }
+    Ok(())
+}
+
+fn visit_and_execute(
+    process: &Process,
+    gifts: Gifts,
+    tell: Tell<'_>,
+    prepared: &Prepared,
+) -> Setup<Infallible> {
+    begin(gifts.groups)?;
+    let streams = standard(process, gifts.streams, None, tell.0, prepared.record_owners)?;
+    execute(process, streams, (None, false), tell, prepared)
+}
+
+fn furnish_and_execute(plan: &Plan, gifts: Gifts, tell: Tell<'_>, prepared: &Prepared) -> Setup<Infallible> {
+    begin(gifts.groups)?;
     if plan.namespaces.cgroup && !plan.chroot {
         sys::unshare(UnshareFlags::NEWCGROUP).during(|| "make a cgroup namespace".into())?;
     }
     let streams = if plan.chroot {
-        chroot::enter(plan, gifts.streams, report)?
+        chroot::enter(plan, gifts.streams, tell.0)?
     } else {
         network(&plan.namespaces.network)?;
-        enter_root(plan, gifts.streams, report, prepared)?
+        enter_root(plan, gifts.streams, tell.0, prepared)?
     };
-    let process = &plan.process;
+    execute(&plan.process, streams, (gifts.recorder.as_ref(), plan.chroot), tell, prepared)
+}
+
+/// The last steps, in a root that was entered.
+fn execute(
+    process: &Process,
+    streams: [OwnedFd; 3],
+    (recorder, chroot): (Option<&OwnedFd>, bool),
+    tell: Tell<'_>,
+    prepared: &Prepared,
+) -> Setup<Infallible> {
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
     privileges::limit_resources(&process.rlimits, prepared.record_owners)?;
     enter_directory(&process.cwd)?;
     let path = program::find(&process.args[0], &process.env)?;
     place(streams)?;
-    let kept: Vec<_> = std::iter::once(report).chain(&gifts.recorder).map(AsFd::as_fd).collect();
+    let kept: Vec<_> = [tell.0, tell.1].into_iter().chain(recorder).map(AsFd::as_fd).collect();
     sys::close_all_but(&kept).during(|| "close descriptors".into())?;
 
     let c_strings = |strings: &[String]| -> Vec<CString> {
@@ -114,8 +147,8 @@ fn furnish_and_execute(
         }
     };
     // The engine's own filter is on already; a further one without CAP_SYS_ADMIN would take setuid programs their effect.
-    let filter = filter.filter(|_| !plan.chroot || process.no_new_privileges || privileges::may_filter());
-    privileges::drop_privileges(process, filter, gifts.recorder.as_ref())?;
+    let filter = filter.filter(|_| !chroot || process.no_new_privileges || privileges::may_filter());
+    privileges::drop_privileges(process, filter, recorder)?;
     let error = sys::execute(&path, &args, &env);
     let errno = error.raw_os_error().unwrap_or(libc::ENOEXEC);
     Err(Failure { operation: process.args[0].clone(), errno, program: true })
@@ -169,18 +202,29 @@ fn enter_root(
     if plan.namespaces.uts {
         name_host(plan)?;
     }
-    match plan.process.stdio {
+    standard(&plan.process, streams, special.dev.as_ref(), report, prepared.record_owners)
+}
+
+/// The three standard streams: those that were given, or a terminal, whose other side is passed to kiln.
+fn standard(
+    process: &Process,
+    streams: Vec<OwnedFd>,
+    dev: Option<&OwnedFd>,
+    report: &OwnedFd,
+    record_owners: bool,
+) -> Setup<[OwnedFd; 3]> {
+    match process.stdio {
         Stdio::Terminal(rows, columns) => {
             // Where owners are recorded it is root's: the file system of terminals keeps no records.
-            let owner = if prepared.record_owners { 0 } else { plan.process.uid };
-            let terminal = terminal::open(rows, columns, special.dev.as_ref(), owner)?;
+            let owner = if record_owners { 0 } else { process.uid };
+            let terminal = terminal::open(rows, columns, dev, owner)?;
             rustix::process::ioctl_tiocsctty(&terminal.slave).during(|| "take the terminal".into())?;
             send_report(report, &Report::Terminal, Some(terminal.master.as_fd()))
                 .during(|| "pass the terminal".into())?;
             let copy = || terminal.slave.try_clone().during(|| "copy the terminal".into());
             Ok([copy()?, copy()?, copy()?])
         }
-        Stdio::Streams(given) => standard_streams(given, streams, plan.process.uid, prepared.record_owners),
+        Stdio::Streams(given) => standard_streams(given, streams, process.uid, record_owners),
     }
 }
 

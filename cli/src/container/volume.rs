@@ -1,0 +1,105 @@
+//! Volumes: directories that outlive containers. `volumes/<name>/{_data,config.json}` of the store.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::directory::{Containers, remove_tree};
+use super::error::ContainerError;
+use super::{id, name};
+use crate::environment::{now, rfc3339};
+
+/// All volumes of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Volumes {
+    place: PathBuf,
+}
+
+/// What is written down of a volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    pub(crate) created: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
+    /// Nobody named it.
+    pub(crate) anonymous: bool,
+}
+
+impl Volumes {
+    /// The volumes of the same store.
+    pub(crate) fn beside(containers: &Containers) -> Self {
+        Self { place: containers.place().with_file_name("volumes") }
+    }
+
+    /// Where its files are.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.place.join(name).join("_data")
+    }
+
+    /// Makes a volume, or finds the one of that name; a name of its own choice if there is none. Whether it is new.
+    pub(crate) fn create(
+        &self,
+        wanted: Option<&str>,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<(Volume, bool), ContainerError> {
+        let anonymous = wanted.is_none();
+        let name = wanted.map_or_else(id::new, str::to_owned);
+        if !name::is_valid(&name) {
+            let message = format!(
+                "invalid volume name `{name}`: only a-z, A-Z, 0-9, `_`, `.`, `-`; for a directory give an absolute path"
+            );
+            return Err(ContainerError::Refused { code: 125, message });
+        }
+        if let Some(found) = self.find(&name)? {
+            return Ok((found, false));
+        }
+        let path = self.place.join(&name);
+        let volume = Volume { name, created: rfc3339(now()), labels, options, anonymous };
+        let text = serde_json::to_vec(&volume)
+            .map_err(|cause| ContainerError::Document { path: path.clone(), cause })?;
+        // Whole by its rename: nobody sees a volume without its directory.
+        let half = self.place.join(format!(".{}", id::new()));
+        let made = fs::create_dir_all(half.join("_data"))
+            .and_then(|()| fs::write(half.join("config.json"), text))
+            .and_then(|()| fs::rename(&half, &path));
+        match made {
+            // Somebody else was faster.
+            Err(_) if path.join("config.json").exists() => {
+                let _ = remove_tree(&half);
+                Ok((volume, false))
+            }
+            made => made.map(|()| (volume, true)).map_err(ContainerError::file("make", path)),
+        }
+    }
+
+    /// The volume of this name.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Volume>, ContainerError> {
+        if !name::is_valid(name) {
+            return Ok(None);
+        }
+        let path = self.place.join(name).join("config.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|cause| ContainerError::Document { path, cause }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ContainerError::file("read", path)(error)),
+        }
+    }
+
+    /// Removes a volume with all that is in it. What is not there is no error.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), ContainerError> {
+        let path = self.place.join(name);
+        let gone = self.place.join(format!(".{}", id::new()));
+        match fs::rename(&path, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(ContainerError::file("remove", path))?,
+        }
+        remove_tree(&gone).map_err(ContainerError::file("remove", gone))
+    }
+}

@@ -1,0 +1,14 @@
+//! Containers for daily use: a test file a family of commands, as root and as an ordinary user.
+
+mod bad_input;
+mod exec;
+mod foreground;
+mod health;
+mod lifecycle;
+mod listing;
+mod logs;
+mod moby;
+mod restart;
+mod supervisor;
+mod volumes;
+mod world;
