@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `assemble` | configuration + layers → [`Image`]; images → [`Index`] |
 //! | `layout`, `archive`, `push` | [`Exported`] → directory, tar, registry |
+//! | `attest`, `packages` | an image, how it was built, what is in it → statements beside it |
 //! | `copying` | a document at a registry → the same at another |
 //! | `directory`, `rootfs_tar` | [`FileTree`] → directory, tar |
 //! | `validate` | [`Exported`] → what is wrong with it |
@@ -18,6 +19,7 @@
 
 mod archive;
 mod assemble;
+mod attest;
 mod blob;
 mod copying;
 mod directory;
@@ -28,6 +30,7 @@ mod growing;
 mod layout;
 mod media;
 mod naming;
+mod packages;
 mod push;
 mod rootfs_tar;
 mod tree;
@@ -35,6 +38,10 @@ mod validate;
 
 pub use archive::{write_docker_tar, write_oci_tar};
 pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
+pub use attest::{
+    Attestation, AttestationForm, BuiltStep, Material, Mode, Predicate, Provenance, ProvenanceVersion, attest,
+    package_url, sbom,
+};
 pub use blob::{Blob, BlobRead, BlobReadError, DocumentError, Exported, Image, Index, LayerBlob};
 pub use copying::{Located, Room, copy_content};
 pub use directory::{LeftOut, write_directory};
