@@ -13,10 +13,12 @@ use kiln_executor::isolation::Rung;
 use kiln_executor::sandbox::{Bundle, Io, Running, Sandbox, SandboxError};
 use kiln_executor::source::GitOptions;
 use kiln_executor::{Executor, SecretValue, Value};
+use kiln_exporter::Provenance;
 use kiln_frontend as frontend;
 use kiln_frontend::ast::Dockerfile;
 use kiln_solver::SolveError;
 
+use crate::attest;
 use crate::container::network::networks;
 use crate::contexts::Contexts;
 use crate::environment::now;
@@ -43,6 +45,8 @@ pub(crate) struct Built {
     pub(crate) platform: Platform,
     /// SOURCE_DATE_EPOCH, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
+    /// How it was built, if that is to be stated.
+    pub(crate) facts: Option<Arc<Provenance>>,
 }
 
 /// Builds for every platform that was asked for, all at the same time.
@@ -79,6 +83,7 @@ async fn build_one(
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
 ) -> Result<Built, CommandError> {
+    let began = now();
     let options = frontend_options(request, contexts, platform.clone());
     let mut stages = frontend::plan(dockerfile, &options)?;
     if let Some(epoch) = stages.epoch_source().cloned() {
@@ -126,10 +131,15 @@ async fn build_one(
     let times: Vec<SystemTime> =
         snapshot.layers.iter().map(|layer| with.store.layers().created(layer)).collect::<Result<_, _>>()?;
     stamp(&mut config, &times, epoch.and_then(time_of), now());
-    Ok(Built { config, snapshot, base_layers, platform, epoch })
+    let facts = request
+        .attests
+        .provenance
+        .as_ref()
+        .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
+    Ok(Built { config, snapshot, base_layers, platform, epoch, facts })
 }
 
-fn time_of(epoch: i64) -> Option<SystemTime> {
+pub(crate) fn time_of(epoch: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(epoch).ok()?))
 }
 

@@ -7,6 +7,7 @@
 
 mod annotations;
 mod args;
+mod attest;
 mod build;
 mod call;
 mod collect;

@@ -22,6 +22,10 @@ pub(crate) struct Output {
     pub(crate) insecure: bool,
     /// `oci-mediatypes=`; `None` for the kind's own default.
     pub(crate) oci_media_types: Option<bool>,
+    /// `oci-artifact=`: attestations are artifacts whose subject is the image.
+    pub(crate) artifacts: bool,
+    /// `attestation-prefix=`: what the names of attestations in a directory begin with.
+    pub(crate) attestation_prefix: String,
 }
 
 /// How an output's layers are stored.
@@ -113,6 +117,8 @@ impl Output {
             annotations: Annotations::default(),
             insecure: false,
             oci_media_types: None,
+            artifacts: false,
+            attestation_prefix: String::new(),
         }
     }
 
@@ -244,6 +250,8 @@ impl Output {
         output.layers.rewrite_timestamp = boolean(attributes, "rewrite-timestamp")?.unwrap_or(false);
         output.oci_media_types = boolean(attributes, "oci-mediatypes")?;
         output.insecure = boolean(attributes, "registry.insecure")?.unwrap_or(false);
+        output.artifacts = boolean(attributes, "oci-artifact")?.unwrap_or(false);
+        output.attestation_prefix = attributes.remove("attestation-prefix").unwrap_or_default();
         refuse(attributes)?;
         while let Some((key, value)) = attributes.pop_first() {
             if !output.annotations.take(&key, &value)? {
@@ -256,14 +264,11 @@ impl Output {
 
 /// BuildKit's attributes that change nothing here are taken; what would have to change something is refused.
 fn refuse(attributes: &mut BTreeMap<String, String>) -> Result<(), String> {
-    // Layers are unpacked in the store anyway; images are found by their digests anyway; no attestations are made, whose
-    // form the next ones choose; the last two are BuildKit's own past.
-    for same in
-        ["unpack", "name-canonical", "attestation-inline", "oci-artifact", "buildinfo", "buildinfo-attrs"]
-    {
+    // Layers are unpacked in the store anyway; images are found by their digests anyway; attestations are always within the
+    // index; the last two are BuildKit's own past.
+    for same in ["unpack", "name-canonical", "attestation-inline", "buildinfo", "buildinfo-attrs"] {
         boolean(attributes, same)?;
     }
-    attributes.remove("attestation-prefix");
     if boolean(attributes, "prefer-nondist-layers")? == Some(true) {
         return Err("`prefer-nondist-layers`: every layer is distributed here".to_owned());
     }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use kiln_cache::{ImageRecord, Store};
 use kiln_core::{Digest, Progress, Reference};
 use kiln_exporter::{
-    AssembleOptions, ExportError, Exported, Image, Index, MediaTypes, Naming, PushTo, assemble,
-    assemble_index, to_file, write_directory, write_docker_tar, write_layout, write_oci_tar,
+    AssembleOptions, AttestationForm, ExportError, Exported, Image, Index, MediaTypes, Naming, PushTo,
+    assemble, assemble_index, to_file, write_directory, write_docker_tar, write_layout, write_oci_tar,
     write_rootfs_tar,
 };
 use serde_json::{Value, json};
 
 use crate::annotations::Level;
+use crate::attest;
 use crate::build::Built;
 use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
@@ -115,7 +116,7 @@ async fn one(
                         first.clone(),
                         Arc::clone(&watch),
                     ));
-                    let packed = packaged(request, output, built, services, step, Some(&uplink)).await;
+                    let packed = packaged(request, output, names, built, services, step, Some(&uplink)).await;
                     let (packaged, sent) = uplink.finish(packed).await?;
                     let from = places_of(&store, packaged.exported().layers());
                     let to = PushTo { names: names.to_vec(), by_digest: *by_digest, from, sent };
@@ -123,12 +124,12 @@ async fn one(
                     kiln_exporter::push(&client, packaged.exported(), &to, &blobs, &*watch).await?;
                     packaged
                 }
-                _ => packaged(request, output, built, services, step, None).await?,
+                _ => packaged(request, output, names, built, services, step, None).await?,
             };
             Ok(Some(descriptor(packaged.exported())))
         }
         OutputKind::Oci { destination, tar } => {
-            let packaged = packaged(request, output, built, services, step, None).await?;
+            let packaged = packaged(request, output, names, built, services, step, None).await?;
             let naming = naming(names, built);
             let value = descriptor(packaged.exported());
             let (store, destination, tar) = (services.store.clone(), destination.clone(), *tar);
@@ -148,7 +149,7 @@ async fn one(
             Ok(Some(value))
         }
         OutputKind::Docker { destination: Some(destination) } => {
-            let packaged = packaged(request, output, built, services, step, None).await?;
+            let packaged = packaged(request, output, names, built, services, step, None).await?;
             let naming = naming(names, built);
             let value = descriptor(packaged.exported());
             let (store, destination) = (services.store.clone(), destination.clone());
@@ -167,7 +168,13 @@ async fn one(
             for built in built {
                 let tree = StoreTree::new(services.store.layers().view(&built.snapshot)?);
                 let (directory, epoch) = (platform_directory(directory, built, request, *split), built.epoch);
-                blocking(move || write_directory(&directory, &tree, epoch).map(drop)).await?;
+                let statements = attest::predicates(request, built, Value::Null, &services.store)?;
+                let prefix = output.attestation_prefix.clone();
+                blocking(move || {
+                    write_directory(&directory, &tree, epoch)?;
+                    write_predicates(&directory, &prefix, &statements)
+                })
+                .await?;
             }
             Ok(None)
         }
@@ -183,6 +190,23 @@ async fn one(
             Ok(None)
         }
     }
+}
+
+/// Writes `provenance.json` and `sbom.spdx.json` beside the files of an image, as BuildKit does.
+fn write_predicates(
+    directory: &Path,
+    prefix: &str,
+    predicates: &[kiln_exporter::Predicate],
+) -> Result<(), ExportError> {
+    for predicate in predicates {
+        let name = if predicate.kind.contains("spdx") { "sbom.spdx.json" } else { "provenance.json" };
+        let path = directory.join(format!("{prefix}{name}"));
+        let text = format!("{:#}\n", predicate.value);
+        to_file(&path, |out| {
+            out.write_all(text.as_bytes()).map_err(|cause| ExportError::Output { path: path.clone(), cause })
+        })?;
+    }
+    Ok(())
 }
 
 /// `linux_arm64` below the directory when there are several platforms.
@@ -240,6 +264,7 @@ impl Packaged {
 async fn packaged(
     request: &BuildRequest,
     output: &Output,
+    names: &[Reference],
     built: &[Built],
     services: &Services,
     step: &InternalStep,
@@ -273,10 +298,21 @@ async fn packaged(
         let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;
         images.push(assemble(config, layers, &options)?);
     }
+    // `docker load` takes one image and nothing beside it.
+    let attestations = match docker {
+        true => Vec::new(),
+        false => {
+            let form = match output.artifacts {
+                true => AttestationForm::Artifact,
+                false => AttestationForm::Image,
+            };
+            attest::attestations(request, built, &images, names, form, &services.store)?
+        }
+    };
     match images.len() {
-        1 => Ok(Packaged::Image(Box::new(images.remove(0)))),
+        1 if attestations.is_empty() => Ok(Packaged::Image(Box::new(images.remove(0)))),
         _ => {
-            let mut index = assemble_index(images, media_types, &of_index);
+            let mut index = assemble_index(images, attestations, media_types, &of_index);
             if !of_index_descriptor.is_empty() {
                 index.document.descriptor.set_annotations(Some(of_index_descriptor.into_iter().collect()));
             }

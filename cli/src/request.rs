@@ -1,5 +1,6 @@
 //! What a build is asked to do: the command line as meant, every option typed, nothing looked at yet.
 
+mod attest;
 mod error;
 pub(crate) mod filter;
 mod limit_flags;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
 use kiln_executor::sandbox::ResourceLimits;
 
+pub(crate) use self::attest::Attests;
 pub(crate) use self::error::UsageError;
 pub(crate) use self::secret::SecretFrom;
 use crate::annotations::Annotations;
@@ -67,6 +69,8 @@ pub(crate) struct BuildRequest {
     pub(crate) outputs: Vec<Output>,
     /// Annotations of every output.
     pub(crate) annotations: Annotations,
+    /// `--provenance`, `--sbom`.
+    pub(crate) attests: Attests,
     /// SOURCE_DATE_EPOCH, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
     /// `--iidfile`.
@@ -181,6 +185,11 @@ impl BuildRequest {
             outputs: outputs(args)?,
             annotations: Annotations::of_flags(&args.annotations)
                 .map_err(|problem| UsageError::value("annotation", &args.annotations.join(" "), &problem))?,
+            attests: Attests::parse(
+                args.provenance.as_ref().map(Option::as_deref),
+                args.sbom.as_ref().map(Option::as_deref),
+                &args.attests,
+            )?,
             epoch,
             iidfile: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),

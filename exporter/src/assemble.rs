@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::attest::Attestation;
 use crate::blob::{Blob, Image, Index, LayerBlob};
 use crate::document;
 use crate::media::{MediaTypes, layer_format};
@@ -79,20 +80,23 @@ pub fn assemble(
     Ok(Image { config, manifest, layers, platform })
 }
 
-/// Puts images for several platforms under one document.
+/// Puts images for several platforms, and what is said of them, under one document.
 pub fn assemble_index(
     images: Vec<Image>,
+    attestations: Vec<Attestation>,
     media_types: MediaTypes,
     annotations: &BTreeMap<String, String>,
 ) -> Index {
+    let manifests = images.iter().map(|image| &image.manifest);
+    let manifests = manifests.chain(attestations.iter().map(|attestation| &attestation.manifest));
     let manifests: Vec<Value> =
-        images.iter().map(|image| document::descriptor_value(&image.manifest.descriptor)).collect();
+        manifests.map(|manifest| document::descriptor_value(&manifest.descriptor)).collect();
     let mut index =
         json!({ "schemaVersion": 2, "mediaType": media_types.index().to_string(), "manifests": manifests });
     if !annotations.is_empty() {
         index["annotations"] = document::strings(annotations);
     }
-    Index { document: Blob::new(media_types.index(), document::indented(&index)), images }
+    Index { document: Blob::new(media_types.index(), document::indented(&index)), images, attestations }
 }
 
 /// The manifest document.

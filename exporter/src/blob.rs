@@ -7,6 +7,7 @@ use kiln_core::oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use kiln_core::{DiffId, Digest, ImageConfig, Platform};
 
 use crate::assemble::manifest_bytes;
+use crate::attest::Attestation;
 use crate::document;
 use crate::media::MediaTypes;
 
@@ -177,6 +178,8 @@ pub struct Index {
     pub document: Blob,
     /// The images in it, in its order.
     pub images: Vec<Image>,
+    /// What is said of them; in the index after all of them.
+    pub attestations: Vec<Attestation>,
 }
 
 /// What has a name: an image, or an index of images.
@@ -210,6 +213,10 @@ impl<'a> Exported<'a> {
         let mut documents: Vec<&Blob> =
             self.images().iter().flat_map(|image| [&image.config, &image.manifest]).collect();
         if let Self::Index(index) = self {
+            for attestation in &index.attestations {
+                documents.extend(&attestation.blobs);
+                documents.push(&attestation.manifest);
+            }
             documents.push(&index.document);
         }
         documents

@@ -39,8 +39,8 @@ mod validate;
 pub use archive::{write_docker_tar, write_oci_tar};
 pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
 pub use attest::{
-    Attestation, AttestationForm, BuiltStep, Material, Mode, Predicate, Provenance, ProvenanceVersion, attest,
-    package_url, sbom,
+    Attestation, AttestationForm, BuiltStep, Material, Mode, Predicate, Provenance, ProvenanceVersion,
+    attest, package_url, sbom,
 };
 pub use blob::{Blob, BlobRead, BlobReadError, DocumentError, Exported, Image, Index, LayerBlob};
 pub use copying::{Located, Room, copy_content};

@@ -119,6 +119,13 @@ async fn push_content(
         for image in &index.images {
             push_manifest(client, &by_digest(name, &image.manifest.digest())?, &image.manifest).await?;
         }
+        for attestation in &index.attestations {
+            for blob in &attestation.blobs {
+                client.push_blob(name, &blob.descriptor, Arc::new(blob.bytes.clone()), &[]).await?;
+            }
+            let manifest = &attestation.manifest;
+            push_manifest(client, &by_digest(name, &manifest.digest())?, manifest).await?;
+        }
     }
     Ok(())
 }

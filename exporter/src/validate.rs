@@ -90,8 +90,9 @@ pub fn validate(exported: Exported<'_>, blobs: &dyn BlobRead) -> Result<(), Flaw
         let listed = parse("index", &index.document.bytes)?;
         let listed: Vec<&str> =
             array(&listed["manifests"]).iter().filter_map(|entry| entry["digest"].as_str()).collect();
-        let given: Vec<String> =
-            index.images.iter().map(|image| image.manifest.digest().to_string()).collect();
+        let given = index.images.iter().map(|image| &image.manifest);
+        let given = given.chain(index.attestations.iter().map(|attestation| &attestation.manifest));
+        let given: Vec<String> = given.map(|manifest| manifest.digest().to_string()).collect();
         if listed != given {
             return Err(Flaw::Manifest("images"));
         }

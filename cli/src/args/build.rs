@@ -107,12 +107,15 @@ pub(crate) struct BuildArgs {
     /// Annotation of the image's manifest
     #[arg(long = "annotation", value_name = "K=V")]
     pub(crate) annotations: Vec<String>,
-    /// Accepted for Docker's sake: attestations are not made
-    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
+    /// State how the image was built: true, false, mode=min|max[,builder-id=ID][,version=v1|v0.2]
+    #[arg(long, value_name = "BOOL|mode=MODE", num_args = 0..=1, require_equals = true)]
     pub(crate) provenance: Option<Option<String>>,
-    /// Accepted for Docker's sake: attestations are not made
-    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
+    /// State which packages are in the image: true, false
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     pub(crate) sbom: Option<Option<String>>,
+    /// Statement beside the image, type=provenance|sbom[,…]
+    #[arg(long = "attest", value_name = "SPEC")]
+    pub(crate) attests: Vec<String>,
     /// Accepted for Docker's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) builder: Option<String>,
