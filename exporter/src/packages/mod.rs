@@ -19,7 +19,7 @@ const LONGEST: u64 = 64 << 20;
 
 /// Whose package it is: the type of its package URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Manager {
+pub(crate) enum Manager {
     /// Alpine.
     Apk,
     /// Rust.
@@ -36,7 +36,7 @@ pub enum Manager {
 
 impl Manager {
     /// The type in a package URL.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Apk => "apk",
             Self::Cargo => "cargo",
@@ -50,23 +50,23 @@ impl Manager {
 
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Package {
+pub(crate) struct Package {
     /// Whose.
-    pub kind: Manager,
+    pub(crate) kind: Manager,
     /// Its name there.
-    pub name: String,
+    pub(crate) name: String,
     /// As written there.
-    pub version: String,
+    pub(crate) version: String,
     /// What its record says of its licence, if anything.
-    pub license: String,
+    pub(crate) license: String,
     /// Who made it.
-    pub supplier: String,
+    pub(crate) supplier: String,
     /// The processor that it is for; empty for any.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// The distribution (`debian`), for what belongs to one.
-    pub distribution: String,
+    pub(crate) distribution: String,
     /// The record, relative to the root.
-    pub found_in: PathBuf,
+    pub(crate) found_in: PathBuf,
 }
 
 impl Package {
@@ -84,7 +84,7 @@ impl Package {
     }
 
     /// Its package URL (the package-url specification).
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let escape = |text: &str| text.replace('%', "%25").replace('+', "%2B").replace(' ', "%20");
         let name = match self.kind {
             // A scope is a namespace.
