@@ -26,9 +26,17 @@ struct User {
 pub struct TestEnv {
     dir: TempDir,
     user: Option<User>,
+    isolation: Option<&'static str>,
 }
 
 impl TestEnv {
+    /// The same world with `--isolation` in every command.
+    #[must_use]
+    pub fn isolated(mut self, rung: &'static str) -> Self {
+        self.isolation = Some(rung);
+        self
+    }
+
     /// A world for the user who runs the tests.
     #[expect(clippy::new_without_default, reason = "it makes directories, which is no default value")]
     pub fn new() -> Self {
@@ -61,7 +69,7 @@ impl TestEnv {
     }
 
     fn with_user(user: Option<User>) -> Self {
-        let env = Self { dir: tempfile::tempdir().expect("make a scratch directory"), user };
+        let env = Self { dir: tempfile::tempdir().expect("make a scratch directory"), user, isolation: None };
         fs::set_permissions(env.dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         env.own(env.dir.path());
         for dir in ["context", "home"] {
@@ -281,6 +289,9 @@ impl Invocation<'_> {
         }
         words.extend(self.before);
         words.push(self.env.binary().into());
+        if let Some(rung) = self.env.isolation {
+            words.extend(["--isolation", rung].map(OsString::from));
+        }
         words.extend(self.arguments);
         let mut command = Command::new(&words[0]);
         command

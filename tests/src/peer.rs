@@ -77,11 +77,25 @@ impl Peer {
         "--pull=never",
     ];
 
+    /// The same program, with `first` before all other arguments.
+    #[must_use]
+    pub fn with<const N: usize>(mut self, first: [&str; N]) -> Self {
+        self.first.extend(first.map(str::to_owned));
+        self
+    }
+
+    /// A command of it, not started yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.first);
+        command
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Outcome {
-        let mut command = Command::new(&self.program);
-        command.args(&self.first).args(arguments).stdin(std::process::Stdio::null());
+        let mut command = self.command();
+        command.args(arguments).stdin(std::process::Stdio::null());
         let words = format!("{command:?}");
         match command.output() {
             Ok(output) => Outcome::new(words, output),
