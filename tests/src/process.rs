@@ -36,7 +36,11 @@ pub fn processes_of(store: &Path) -> Vec<i32> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+        // Or in a directory of it, where one id alone is mapped.
+        let is_of = |variable: &[u8]| {
+            variable.strip_prefix(&*wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        environment.split(|byte| *byte == 0).any(is_of)
     })
     .collect()
 }

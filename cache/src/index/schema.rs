@@ -80,7 +80,8 @@ pub(crate) fn found_damaged(path: &Path) -> Option<rusqlite::Error> {
 /// Whether all of the database can be read after all; then the note is taken back.
 pub(crate) fn is_sound(path: &Path) -> bool {
     let check = || connect(path)?.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    let sound = check().is_ok_and(|said| said == "ok");
+    // Thrice: a disk on which reads fail now and then is no reason to forget everything.
+    let sound = (0..3).any(|_| check().is_ok_and(|said| said == "ok"));
     if sound {
         let _ = std::fs::remove_file(path.with_file_name(DAMAGED));
     }

@@ -26,7 +26,10 @@ fn digest<const N: usize>(env: &TestEnv, arguments: [&str; N]) -> String {
 
 /// The layers whose tree has this file.
 fn layers_with(store: &Path, file: &str) -> Vec<PathBuf> {
-    let layers = fs::read_dir(store.join("layers")).expect("list the layers");
+    // Who has one id alone keeps layers of another kind apart.
+    let own = store.join("single-id/layers");
+    let directory = if own.exists() { own } else { store.join("layers") };
+    let layers = fs::read_dir(directory).expect("list the layers");
     layers
         .map(|entry| entry.expect("an entry").path())
         .filter(|dir| dir.join("tree").join(file).exists())
