@@ -51,7 +51,11 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         }
         Command::Containers(command) | Command::Container(command) => {
             let root = environment.store_root(cli.root.as_deref());
-            let containers = Containers::of(&std::path::absolute(&root).unwrap_or(root));
+            let root = std::path::absolute(&root).unwrap_or(root);
+            // Who has one id alone has a store of another kind, in a place of its own.
+            let single = root.join("single-id");
+            let is_single = !root.join("kind").exists() && single.join("kind").exists();
+            let containers = Containers::of(if is_single { &single } else { &root });
             if let Some(performed) = container::perform_lightly(command, &containers, &environment) {
                 return performed;
             }

@@ -133,9 +133,12 @@ pub(crate) fn give_memory_back() {
     }
     // All at once, so that little of what follows has to be read again.
     for (start, end) in ranges {
-        // SAFETY: a private mapping of a file, of which this process changed nothing, has the same content when it is read
-        // again; the file is this program, which the kernel lets nobody write.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        // Not by huge pages: one instruction would bring two megabytes back.
+        for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTNEED] {
+            // SAFETY: a private mapping of a file, of which this process changed nothing, has the same content when it is
+            // read again; the file is this program, which the kernel lets nobody write.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) };
+        }
     }
 }
 

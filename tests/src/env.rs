@@ -78,11 +78,20 @@ impl TestEnv {
         env
     }
 
-    /// A world for each kind of user that this machine has: root, and ordinary ones with and without subordinate ids.
+    /// A world for root, and one for an ordinary user with subordinate ids.
     pub fn each() -> Vec<Self> {
         let mut envs = vec![Self::new()];
         if is_root() {
             envs.extend(Self::rootless());
+        }
+        envs
+    }
+
+    /// A world for each kind of user that this machine has: those of [`Self::each`], and an ordinary one without subordinate
+    /// ids.
+    pub fn all() -> Vec<Self> {
+        let mut envs = Self::each();
+        if is_root() {
             envs.extend(Self::single_id());
         }
         envs

@@ -5,7 +5,7 @@ use kiln_tests::{TestEnv, is_running};
 /// Runs a script as a RUN step and gives what it printed, for each kind of user.
 #[track_caller]
 fn each(script: &str, check: impl Fn(&TestEnv, &str)) {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox()
             .file("Dockerfile", format!("FROM busybox\nRUN <<'EOF'\nexec > /out 2>&1\n{script}\nEOF\n"));
         let image = env.image([]);
@@ -42,7 +42,7 @@ fn a_step_has_hosts_resolver_and_a_small_dev() {
 
 #[test]
 fn no_stub_of_what_was_mounted_is_left_in_the_layer() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox().file("Dockerfile", "FROM busybox\nRUN true\n");
         assert_eq!(env.image([]).added(1), "", "a step that changes nothing makes an empty layer");
     }
@@ -90,7 +90,7 @@ fn mounting_and_tracing_the_kernel_are_refused() {
 
 #[test]
 fn nothing_of_the_host_is_in_reach() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox().write("host-secret", "of the host");
         let path = env.path("host-secret").display().to_string();
         let script = format!(
@@ -120,7 +120,7 @@ fn host_names_and_ids_are_the_steps_own() {
 
 #[test]
 fn background_processes_end_with_their_step() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         let mark = format!("3{}", std::process::id());
         env.busybox()
             .file("Dockerfile", format!("FROM busybox\nRUN (sleep {mark} &) ; setsid sleep {mark} & true\n"));
@@ -133,7 +133,7 @@ fn background_processes_end_with_their_step() {
 
 #[test]
 fn exit_codes_and_signals_are_told() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox().file("Dockerfile", "FROM busybox\nRUN exit 42\n");
         env.build([]).failure(1).says(["42"]);
         env.file("Dockerfile", "FROM busybox\nRUN sh -c 'kill -SEGV $$'; exit $?\n");

@@ -14,7 +14,7 @@ fn run(env: &TestEnv, words: &[&str]) -> Outcome {
 
 #[test]
 fn output_and_exit_code_are_the_containers() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox();
         let outcome = run(&env, &["busybox", "sh", "-c", "echo out; echo err >&2; exit 7"]).failure(7);
         assert_eq!((outcome.stdout().as_str(), outcome.stderr.as_str()), ("out\n", "err\n"));
@@ -34,7 +34,7 @@ fn exit_codes_of_docker_tell_what_went_wrong() {
 
 #[test]
 fn environment_directory_and_user_are_set() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox();
         let words = ["-e", "A=1", "-e", "B", "-w", "/new/dir", "-u", "7:8", "busybox", "sh", "-c"];
         let words = [&words[..], &["echo $A-$B-$PWD; id -u; id -g"]].concat();
@@ -55,7 +55,7 @@ fn the_entrypoint_is_the_images_unless_another_is_given() {
 
 #[test]
 fn volumes_are_bound_and_read_only_ones_stay_as_they_are() {
-    for env in TestEnv::each() {
+    for env in TestEnv::all() {
         env.busybox().write("shared/in", "from the host");
         let dir = env.path("shared").display().to_string();
         let script = "cat /v/in; echo out > /v/out; touch /r/x 2>/dev/null || echo ' refused'";

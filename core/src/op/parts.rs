@@ -213,7 +213,8 @@ fn of_edit(edit: &FileEdit, parts: &mut Parts) {
 fn of_copy(copy: &Copy, which: &str, parts: &mut Parts) {
     let Copy { sources, destination, chown, chmod, parents, exclude, unpack } = copy;
     for (number, source) in sources.iter().enumerate() {
-        let name = if number == 0 { String::new() } else { format!(" {}", number + 1) };
+        // A dot, because a blank numbers the copies.
+        let name = if number == 0 { String::new() } else { format!(".{}", number + 1) };
         match source {
             CopySource::Path { input, path, required } => parts.add(
                 format!("source{name}{which}"),

@@ -324,7 +324,6 @@ fn a_context_of_many_files_costs_the_walk(world: &World) {
     let (second, warm) = lock();
     assert_eq!(first, second);
     println!("{files} files: {cold:?} with hashing, {warm:?} without");
-    assert!(warm < cold, "{warm:?} {cold:?}");
     let op = Op::File(copy(&["."], "/app/"));
     let began = Instant::now();
     world.run(&op, &[scratch(), world.context()]);

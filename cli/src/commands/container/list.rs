@@ -75,7 +75,11 @@ fn shown_id(id: &str, in_full: bool) -> &str {
 }
 
 fn value(row: &Row, in_full: bool) -> Value {
-    let command = row.config.process.args.join(" ");
+    let quoted = |word: &String| {
+        let is_plain = !word.is_empty() && !word.contains(char::is_whitespace);
+        if is_plain { word.clone() } else { format!("'{word}'") }
+    };
+    let command = row.config.process.args.iter().map(quoted).collect::<Vec<_>>().join(" ");
     let command = if in_full || command.chars().count() <= 20 {
         format!("\"{command}\"")
     } else {

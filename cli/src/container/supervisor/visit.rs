@@ -78,5 +78,7 @@ pub(super) fn streams(ask: &ExecAsk, fds: Vec<OwnedFd>) -> Io {
 
 /// What Docker's command line says and gives for a process that did not start.
 pub(super) fn refusal(error: &SandboxError) -> Refusal {
-    (u8::try_from(error.exit_code()).unwrap_or(126), crate::report::chain(error))
+    // In a container that runs, whatever keeps a process from starting is 126, but for a program that is not there.
+    let code = if error.exit_code() == 127 { 127 } else { 126 };
+    (code, crate::report::chain(error))
 }
