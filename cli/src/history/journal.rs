@@ -100,7 +100,7 @@ fn about<T>(
     let context = match &request.context {
         ContextFrom::Directory(path) => path.display().to_string(),
         ContextFrom::Stdin => "-".to_owned(),
-        ContextFrom::Remote(url) => url.clone(),
+        ContextFrom::Remote(url) => kiln_core::redact(url).into_owned(),
     };
     let tags: Vec<String> = request.names.iter().map(ToString::to_string).collect();
     let folder = source.directory.file_name().map(|name| name.to_string_lossy().into_owned());
