@@ -6,9 +6,13 @@ use clap::Args;
 
 use super::{KeepArgs, NetworkArgs};
 
-/// `kiln run`
+/// `kiln run`. `-h` is the host name, as Docker has it.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct RunArgs {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// Its life: in the background, name, restarts, health, log
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
@@ -45,7 +49,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     /// Host name
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
     /// Line for /etc/hosts, HOST:ADDRESS
     #[arg(long = "add-host", value_name = "HOST:IP")]

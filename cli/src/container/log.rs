@@ -97,7 +97,10 @@ impl Log {
             return;
         }
         // A container is not ended because its log cannot be written: on a full disk lines are lost.
-        let _ = self.try_append(text);
+        let _ = match self.options.max_size {
+            0 => self.try_append(text),
+            _ => text.split_inclusive(|&b| b == b'\n').try_for_each(|line| self.try_append(line)),
+        };
     }
 
     fn try_append(&mut self, text: &[u8]) -> io::Result<()> {

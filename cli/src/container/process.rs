@@ -63,7 +63,7 @@ pub(crate) fn request(
     request.read_only_root = args.read_only;
     request.insecure = args.privileged;
     crate::request::rights::security(&args.security_opt, &mut request)?;
-    request.capabilities = capabilities(args);
+    request.capabilities = capabilities(args)?;
     request.memory = args.memory.as_deref().map(|text| limits::signed_bytes("memory", text)).transpose()?;
     request.limits = args.limits.request()?;
     args.machine.apply(&mut request)?;
@@ -74,10 +74,11 @@ pub(crate) fn request(
     Ok(request)
 }
 
-fn capabilities(args: &RunArgs) -> Option<BTreeSet<String>> {
+fn capabilities(args: &RunArgs) -> Result<Option<BTreeSet<String>>, UsageError> {
     if args.cap_add.is_empty() && args.cap_drop.is_empty() {
-        return None;
+        return Ok(None);
     }
+    let known = kiln_executor::spec::all_capabilities();
     let full = |name: &String| {
         let name = name.to_ascii_uppercase();
         if name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
@@ -91,10 +92,14 @@ fn capabilities(args: &RunArgs) -> Option<BTreeSet<String>> {
         kiln_executor::spec::default_capabilities()
     };
     for name in args.cap_drop.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
-        set.remove(&full(name));
+        let name = full(name);
+        if !known.contains(&name) {
+            return Err(UsageError::value("cap-drop", &name, "no capability is called so"));
+        }
+        set.remove(&name);
     }
     set.extend(args.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")).map(full));
-    Some(set)
+    Ok(Some(set))
 }
 
 /// Who runs it until the user has been looked up in the root file system.

@@ -146,12 +146,12 @@ impl Running {
         self.reports.as_fd()
     }
 
-    /// Takes the next report, and when it was the last one does what [`Running::wait`] does. Blocks if there is none.
+    /// Takes the next report, if there is one, and when it was the last one does what [`Running::wait`] does.
     ///
     /// # Errors
     /// Those of [`Running::wait`].
     pub fn hear(&mut self) -> Result<Option<Exit>, SandboxError> {
-        if self.ended.is_none() {
+        if self.ended.is_none() && self.has_report() {
             self.follow()?;
         }
         match self.ended {
@@ -171,15 +171,17 @@ impl Running {
     /// When the launcher is gone.
     pub fn settle(&mut self) -> Result<bool, SandboxError> {
         self.executed = None;
-        loop {
-            let mut waiting = [PollFd::new(&self.reports, PollFlags::IN)];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let ready = rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&now))).unwrap_or(0);
-            if ready == 0 || self.ended.is_some() || self.failure.is_some() {
-                return Ok(self.failure.is_none());
-            }
+        while self.ended.is_none() && self.failure.is_none() && self.has_report() {
             self.follow()?;
         }
+        Ok(self.failure.is_none())
+    }
+
+    /// Whether there is something to hear, if only that nobody is left who speaks.
+    fn has_report(&self) -> bool {
+        let mut waiting = [PollFd::new(&self.reports, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&now))).is_ok_and(|ready| ready > 0)
     }
 
     fn finish(&mut self, status: Status, out_of_memory: bool) -> Result<Exit, SandboxError> {

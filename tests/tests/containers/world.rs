@@ -31,7 +31,11 @@ impl World {
 
     /// As root and as an ordinary user.
     pub(crate) fn each() -> Vec<Self> {
-        TestEnv::each().into_iter().map(Self::of).collect()
+        let mut envs = vec![TestEnv::new()];
+        if kiln_tests::is_root() {
+            envs.extend(TestEnv::rootless());
+        }
+        envs.into_iter().map(Self::of).collect()
     }
 
     /// Runs `kiln` with words that are separated by blanks.

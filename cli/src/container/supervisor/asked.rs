@@ -47,6 +47,7 @@ impl Supervisor<'_> {
             Ok(None) | Err(_) => {
                 self.clients.remove(index);
                 self.output.forget(Some(id));
+                self.is_untidy = self.foreground.is_none();
                 // A process that nobody waits for any more goes on.
                 for visit in self.visits.iter_mut().filter(|visit| visit.client == Some(id)) {
                     visit.client = None;

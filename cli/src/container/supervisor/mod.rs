@@ -215,10 +215,8 @@ impl<'a> Supervisor<'a> {
                 return self.outcome.unwrap_or(Outcome::Idle);
             }
             // From the last: what an event takes away does not renumber those before it.
-            if std::mem::take(&mut self.is_untidy) {
-                kiln_executor::waiting::give_memory_back();
-            }
-            for event in self.next().into_iter().rev() {
+            let is_untidy = std::mem::take(&mut self.is_untidy);
+            for event in self.next(is_untidy).into_iter().rev() {
                 self.perform(event);
             }
             self.keep_time();
@@ -226,8 +224,9 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Waits for what happens next.
-    fn next(&self) -> Vec<Event> {
+    /// Waits for what happens next. `is_untidy`: gives memory back first, as the last thing before it waits, so that
+    /// little of it comes back meanwhile.
+    fn next(&self, is_untidy: bool) -> Vec<Event> {
         let mut events = Vec::new();
         let mut waiting = Vec::new();
         let mut add = |event, fd, flags| {
@@ -243,9 +242,6 @@ impl<'a> Supervisor<'a> {
         }
         if let Some(main) = &self.main {
             add(Event::Report, main.running.reports(), PollFlags::IN);
-            if let Some(executed) = main.running.executed() {
-                add(Event::Executed, executed, PollFlags::IN);
-            }
         }
         if !self.output.is_full() {
             for (index, source) in self.output.sources.iter().enumerate() {
@@ -267,10 +263,17 @@ impl<'a> Supervisor<'a> {
                 add(Event::CheckWrote, output.as_fd(), PollFlags::IN);
             }
         }
+        // Last, and so the first to be looked at: what it writes, it writes after it was started.
+        if let Some(executed) = self.main.as_ref().and_then(|main| main.running.executed()) {
+            add(Event::Executed, executed, PollFlags::IN);
+        }
         let timeout = self.deadline().map(|at| {
             let left = at.saturating_sub(since_start());
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) }
         });
+        if is_untidy {
+            kiln_executor::waiting::give_memory_back();
+        }
         if rustix::io::retry_on_intr(|| poll(&mut waiting, timeout.as_ref())).is_err() {
             return Vec::new();
         }
