@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is made of it in `request` and in each command.
 
 mod build;
+mod imagetools;
 mod run;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::BuildArgs;
+pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::run::RunArgs;
 use crate::progress::ProgressMode;
 
@@ -54,6 +56,9 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Make an image of a root file system in a tar archive
     Import(ImportArgs),
+    /// Look at images at registries, join and copy them there
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
     /// Log in to a registry
     Login(LoginArgs),
     /// Log out from a registry

@@ -6,6 +6,7 @@ mod du;
 mod fsck;
 mod history;
 mod images;
+mod imagetools;
 mod import;
 mod info;
 mod inspect;
@@ -55,6 +56,7 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Pull(args) => done(pull::pull(args, &services)),
         Command::Push(args) => done(push::push(args, &services)),
         Command::Images(args) => done(images::images(args, &services)),
+        Command::Imagetools(command) => done(imagetools::imagetools(command, &services)),
         Command::Tag(args) => done(tag::tag(args, &services)),
         Command::Rmi(args) => done(rmi::rmi(args, &services)),
         Command::Inspect(args) => done(inspect::inspect(args, &services)),

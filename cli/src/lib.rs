@@ -14,6 +14,7 @@ mod contexts;
 mod durable;
 mod environment;
 mod error;
+mod imagetools;
 mod local;
 mod output;
 mod outputs;

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `assemble` | configuration + layers → [`Image`]; images → [`Index`] |
 //! | `layout`, `archive`, `push` | [`Exported`] → directory, tar, registry |
+//! | `copying` | a document at a registry → the same at another |
 //! | `directory`, `rootfs_tar` | [`FileTree`] → directory, tar |
 //! | `validate` | [`Exported`] → what is wrong with it |
 //! | `blob`, `tree` | what is exported, and where its bytes come from |
@@ -17,6 +18,7 @@
 mod archive;
 mod assemble;
 mod blob;
+mod copying;
 mod directory;
 mod document;
 mod error;
@@ -32,6 +34,7 @@ mod validate;
 pub use archive::{write_docker_tar, write_oci_tar};
 pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
 pub use blob::{Blob, BlobRead, BlobReadError, DocumentError, Exported, Image, Index, LayerBlob};
+pub use copying::{Located, Room, copy_content};
 pub use directory::{LeftOut, write_directory};
 pub use error::ExportError;
 pub use file::to_file;

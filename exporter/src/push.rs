@@ -29,6 +29,15 @@ pub enum PushError {
     /// A descriptor whose digest kiln cannot verify.
     #[error("a layer has a digest of another kind")]
     Digest(#[from] kiln_core::DigestError),
+    /// No place for a blob on its way from one registry to another.
+    #[error("keep blob {blob} on its way")]
+    Room {
+        /// Which.
+        blob: Digest,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
     /// A name that cannot have a digest.
     #[error(transparent)]
     Reference(#[from] kiln_core::ReferenceError),
@@ -98,7 +107,7 @@ async fn push_manifest(client: &Client, name: &Reference, manifest: &Blob) -> Re
 }
 
 /// The repository of `name` with a digest and no tag.
-fn by_digest(name: &Reference, digest: &Digest) -> Result<Reference, PushError> {
+pub(crate) fn by_digest(name: &Reference, digest: &Digest) -> Result<Reference, PushError> {
     Ok(format!("{}@{digest}", name.name()).parse()?)
 }
 

@@ -20,7 +20,8 @@ pub struct RegistryError {
 }
 
 impl RegistryError {
-    pub(crate) fn new(attempt: impl Into<String>, fault: Fault) -> Self {
+    /// An error of `attempt` (`pull manifest of …`).
+    pub fn new(attempt: impl Into<String>, fault: Fault) -> Self {
         Self { attempt: attempt.into(), fault: Box::new(fault) }
     }
 
