@@ -159,8 +159,7 @@ pub(crate) fn directory(inner: &Inner, directory: &Path, time: Timestamp) -> Res
     let context = LocalContext { directory: directory.to_path_buf(), ignore: Arc::new(Ignore::default()) };
     let (tree, _) = context.read(&[], &StatTable::default(), (inner.services.clock)())?;
     let tree = tree.with_time(time);
-    let edit =
-        FileEdit { actions: vec![FileAction::Copy(everything())], link: false, created: None };
+    let edit = FileEdit { actions: vec![FileAction::Copy(everything())], link: false, created: None };
     let trees: [&dyn Tree; 2] = [&Nothing, &tree];
     let on = Inputs { base: &Nothing, scratch: true, trees: &trees, now: time };
     let layer = write(inner, &edit, &on, &Reuse::default())?;

@@ -67,7 +67,7 @@ pub(crate) fn only(document: Fetched, platforms: &[Platform]) -> Result<Fetched,
         return Ok(document);
     }
     let annotations = serde_json::from_value(value["annotations"].clone()).unwrap_or_default();
-    Ok(index(&document.descriptor.media_type().to_string(), kept, &annotations))
+    Ok(index(document.descriptor.media_type().as_ref(), kept, &annotations))
 }
 
 /// The platform of a descriptor; that of an attestation is unknown.
@@ -96,14 +96,14 @@ mod tests {
     use super::*;
     use kiln_core::Reference;
 
-    fn source(kind: &str, document: Value) -> Source {
+    fn source(kind: &str, document: &Value) -> Source {
         let name: Reference = "reg.test/app:1".parse().unwrap();
-        let document = Fetched::new(kind, serde_json::to_vec(&document).unwrap());
+        let document = Fetched::new(kind, serde_json::to_vec(document).unwrap());
         Source { name, document, platform: "linux/amd64".parse().ok() }
     }
 
     fn image(n: u8) -> Source {
-        source(media_type::OCI_MANIFEST, json!({ "schemaVersion": 2, "config": { "n": n }, "layers": [] }))
+        source(media_type::OCI_MANIFEST, &json!({ "schemaVersion": 2, "config": { "n": n }, "layers": [] }))
     }
 
     fn list(entries: &[(&str, &str)]) -> Source {
@@ -114,7 +114,7 @@ mod tests {
                         "platform": { "os": os, "architecture": "amd64" } })
             })
             .collect();
-        source(media_type::OCI_INDEX, json!({ "schemaVersion": 2, "manifests": manifests }))
+        source(media_type::OCI_INDEX, &json!({ "schemaVersion": 2, "manifests": manifests }))
     }
 
     fn digests(document: &Fetched) -> Vec<String> {
