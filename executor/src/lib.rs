@@ -19,7 +19,6 @@ pub mod source;
 pub mod spec;
 mod sys;
 
-pub use edit::Ahead;
 pub use error::ExecutorError;
 pub use exec::{make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
