@@ -219,7 +219,7 @@ fn run(commands: &[Vec<Word>], at: &Value, top: &Value) -> Result<Value> {
         }
         values.extend(carried.take());
         carried = Some(match name {
-            Some(name) => call(name, values)?,
+            Some(name) => call(name, &values)?,
             None => values.into_iter().next().unwrap_or(Value::Null),
         });
     }
@@ -230,7 +230,7 @@ fn evaluate(word: &Word, at: &Value, top: &Value) -> Result<Value> {
     match word {
         Word::Literal(value) => Ok(value.clone()),
         Word::Nested(commands) => run(commands, at, top),
-        Word::Name(name) => call(name, Vec::new()),
+        Word::Name(name) => call(name, &[]),
         Word::Path(from_top, names) => {
             let mut value = if *from_top { top } else { at };
             for name in names {
@@ -249,7 +249,7 @@ fn evaluate(word: &Word, at: &Value, top: &Value) -> Result<Value> {
     }
 }
 
-fn call(name: &str, values: Vec<Value>) -> Result<Value> {
+fn call(name: &str, values: &[Value]) -> Result<Value> {
     let first = values.first().cloned().unwrap_or(Value::Null);
     let second = values.get(1).cloned().unwrap_or(Value::Null);
     let text = |value: &Value| shown(value);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_cache::{FileLock, Store};
 use kiln_core::{ContentHash, Op, Snapshot, Source, StepId, Vertex};
-use kiln_executor::{Ahead, Executor, ExecutorError, Value};
+use kiln_executor::{Executor, ExecutorError, Value};
 use kiln_solver::{CacheKey, Decided, Definition, Worker};
 
 use crate::explain::{Decision, Decisions};
@@ -67,7 +67,6 @@ impl Worker for BuildWorker {
     type Output = Value;
     type Error = WorkError;
     type Claim = FileLock;
-    type Ahead = Ahead;
 
     async fn lock(&self, _step: StepId, source: &Vertex) -> Result<ContentHash, WorkError> {
         let Op::Source(source) = &source.op else { return Ok(ContentHash::of(b"")) };
@@ -105,18 +104,8 @@ impl Worker for BuildWorker {
         self.blocking(move |this| Ok(this.store.lock(&name).map_err(Arc::new)?)).await
     }
 
-    async fn ahead(&self, vertex: &Vertex, below: &Value, others: &[Value]) -> Option<Ahead> {
-        self.executor.ahead(&vertex.op, below, others).await
-    }
-
-    async fn run(
-        &self,
-        step: StepId,
-        vertex: &Vertex,
-        inputs: &[Value],
-        ahead: Option<Ahead>,
-    ) -> Result<Value, WorkError> {
-        Ok(self.executor.run(step, &vertex.op, inputs, ahead).await.map_err(Arc::new)?)
+    async fn run(&self, step: StepId, vertex: &Vertex, inputs: &[Value]) -> Result<Value, WorkError> {
+        Ok(self.executor.run(step, &vertex.op, inputs).await.map_err(Arc::new)?)
     }
 
     async fn remember(

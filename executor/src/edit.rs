@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_cache::{Layer, StatTable, Timestamp, View};
 use kiln_core::pattern::Ignore;
-use kiln_core::{ContentHash, FileAction, FileEdit, LayerId, Op, Snapshot, StableHash as _, StableHasher};
+use kiln_core::{ContentHash, FileEdit, LayerId, Op, Snapshot, StableHash as _, StableHasher};
 
 use crate::context::{ContextTree, LocalContext};
 use crate::error::ExecutorError;
@@ -58,51 +58,18 @@ pub(crate) fn content(
     Ok(hasher.finish())
 }
 
-/// The files of a COPY or ADD, written before what they are written on was there: the step itself links them.
-#[derive(Debug)]
-pub struct Ahead(Layer);
-
-/// Whether a step copies files, which can be done ahead.
-pub(crate) fn has_bytes(edit: &FileEdit) -> bool {
-    edit.actions.iter().any(|action| matches!(action, FileAction::Copy(_)))
-}
-
-/// Writes a layer on what input 0 stands on.
-pub(crate) fn ahead(inner: &Inner, edit: &FileEdit, inputs: &[Value]) -> Result<Ahead, ExecutorError> {
-    layer(inner, edit, inputs, None).map(Ahead)
-}
-
 /// Writes a layer on input 0.
-pub(crate) fn run(
-    inner: &Inner,
-    edit: &FileEdit,
-    inputs: &[Value],
-    ahead: Option<Ahead>,
-) -> Result<Snapshot, ExecutorError> {
-    let Some(Value::Snapshot(base)) = inputs.first() else { return Err(ExecutorError::Input(0)) };
-    let layer = layer(inner, edit, inputs, ahead)?;
-    let place = previous_key(edit);
-    // What cannot be remembered is only copied again.
-    let _ = inner.services.store.index().set_fact(NAMESPACE, place.as_bytes(), layer.id.0.as_bytes(), None);
-    Ok(base.with(layer.id))
-}
-
-fn layer(
-    inner: &Inner,
-    edit: &FileEdit,
-    inputs: &[Value],
-    ahead: Option<Ahead>,
-) -> Result<Layer, ExecutorError> {
+pub(crate) fn run(inner: &Inner, edit: &FileEdit, inputs: &[Value]) -> Result<Snapshot, ExecutorError> {
     let Some(Value::Snapshot(base)) = inputs.first() else { return Err(ExecutorError::Input(0)) };
     let opened = inputs.iter().map(|value| Opened::new(inner, value)).collect::<Result<Vec<_>, _>>()?;
     let trees: Vec<&dyn Tree> = opened.iter().map(Opened::tree).collect();
     let below: &dyn Tree = if edit.link { &Nothing } else { trees[0] };
     let now = edit.created.map_or_else(|| inner.now(), Timestamp::seconds);
     let on = Inputs { base: below, scratch: edit.link || base.layers.is_empty(), trees: &trees, now };
+    let place = previous_key(edit);
     let mut reuse = Reuse::default();
     if inner.services.link_files {
-        let before = ahead.map(|Ahead(layer)| layer);
-        reuse.previous = before.or_else(|| previous(inner, &previous_key(edit)));
+        reuse.previous = previous(inner, &place);
         reuse.views = opened
             .iter()
             .map(|opened| match opened {
@@ -111,12 +78,15 @@ fn layer(
             })
             .collect();
     }
-    write(inner, edit, &on, &reuse).map_err(|error| {
+    let layer = write(inner, edit, &on, &reuse).map_err(|error| {
         match opened.iter().find(|o| matches!(o, Opened::Context(_))) {
             Some(context) => explain(error, context),
             None => error.into(),
         }
-    })
+    })?;
+    // What cannot be remembered is only copied again.
+    let _ = inner.services.store.index().set_fact(NAMESPACE, place.as_bytes(), layer.id.0.as_bytes(), None);
+    Ok(base.with(layer.id))
 }
 
 const NAMESPACE: &str = "step-layer";
@@ -159,7 +129,8 @@ pub(crate) fn directory(inner: &Inner, directory: &Path, time: Timestamp) -> Res
     let context = LocalContext { directory: directory.to_path_buf(), ignore: Arc::new(Ignore::default()) };
     let (tree, _) = context.read(&[], &StatTable::default(), (inner.services.clock)())?;
     let tree = tree.with_time(time);
-    let edit = FileEdit { actions: vec![FileAction::Copy(everything())], link: false, created: None };
+    let edit =
+        FileEdit { actions: vec![kiln_core::FileAction::Copy(everything())], link: false, created: None };
     let trees: [&dyn Tree; 2] = [&Nothing, &tree];
     let on = Inputs { base: &Nothing, scratch: true, trees: &trees, now: time };
     let layer = write(inner, &edit, &on, &Reuse::default())?;

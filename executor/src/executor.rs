@@ -13,12 +13,11 @@ use kiln_core::{
 use kiln_registry::{Client, Secret};
 
 use crate::context::{ContextError, ContextTree, LocalContext};
-use crate::edit::{self, Ahead};
 use crate::error::ExecutorError;
 use crate::network::Networks;
 use crate::sandbox::{ResourceLimits, Sandbox};
 use crate::source::{Download, GitOptions, ImageStore, Layout, Repository, SourceError};
-use crate::{exec, source};
+use crate::{edit, exec, source};
 
 /// What an op makes, and what the next one reads.
 #[derive(Debug, Clone)]
@@ -137,36 +136,16 @@ impl Executor {
         }
     }
 
-    /// Writes the files of a COPY or ADD while its first input is still being made: `below` is what that stands on, `others`
-    /// are the other inputs. `None` for other ops, and for what fails: it will fail again when it is its turn.
-    pub async fn ahead(&self, op: &Op, below: &Value, others: &[Value]) -> Option<Ahead> {
-        let Op::File(file) = op else { return None };
-        if !self.inner.services.link_files || !edit::has_bytes(file) {
-            return None;
-        }
-        let inputs: Vec<Value> = [below].into_iter().chain(others).cloned().collect();
-        let (this, file) = (self.clone(), file.clone());
-        let written = blocking(move || edit::ahead(&this.inner, &file, &inputs));
-        written.await.ok()
-    }
-
-    /// Performs `op` on `inputs` for the step `step`; `ahead` is what [`Self::ahead`] has made of it. A future that is dropped
-    /// kills the process it has started.
+    /// Performs `op` on `inputs` for the step `step`. A future that is dropped kills the process it has started.
     ///
     /// # Errors
     /// If the op fails.
-    pub async fn run(
-        &self,
-        step: StepId,
-        op: &Op,
-        inputs: &[Value],
-        ahead: Option<Ahead>,
-    ) -> Result<Value, ExecutorError> {
+    pub async fn run(&self, step: StepId, op: &Op, inputs: &[Value]) -> Result<Value, ExecutorError> {
         match op {
             Op::Source(source) => self.source(step, source).await,
             Op::File(file) => {
                 let (this, file, inputs) = (self.clone(), file.clone(), inputs.to_vec());
-                blocking(move || edit::run(&this.inner, &file, &inputs, ahead).map(Value::Snapshot)).await
+                blocking(move || edit::run(&this.inner, &file, &inputs).map(Value::Snapshot)).await
             }
             Op::Exec(process) => {
                 let (this, process, inputs) = (self.clone(), process.clone(), inputs.to_vec());

@@ -26,7 +26,6 @@ mod sys;
 pub mod waiting;
 
 pub use changes::{FileChange, FileState, changes};
-pub use edit::Ahead;
 pub use error::ExecutorError;
 pub use exec::{Ground, make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};

@@ -80,7 +80,7 @@ fn copy_document<'a>(
         blobs.retain(|blob| blob.urls().as_ref().is_none_or(Vec::is_empty));
         try_join_all(blobs.iter().map(|blob| copy_blob(client, from, blob, to, room))).await?;
         let name = by_digest(to, &digest)?;
-        client.push_manifest(&name, &document.descriptor.media_type().to_string(), &document.bytes).await?;
+        client.push_manifest(&name, document.descriptor.media_type().as_ref(), &document.bytes).await?;
         Ok(())
     })
 }

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POOL: usize = 20_000;
 /// Tries to make a failing input smaller.
 const SHRINKING: usize = 3_000;
+/// Time for them: an input that takes too long takes as long each time.
+const SHRINKING_TIME: Duration = Duration::from_secs(30);
 
 /// Inputs against one target, for a while.
 #[derive(Debug)]
@@ -164,12 +166,13 @@ fn processor_time() -> Duration {
 
 /// The smallest input that still fails, found by leaving out ever smaller pieces.
 fn shrunk(input: &[u8], fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let begin = Instant::now();
     let mut input = input.to_vec();
     let mut tries = 0;
     let mut size = input.len() / 2;
     while size > 0 {
         let mut at = 0;
-        while at < input.len() && tries < SHRINKING {
+        while at < input.len() && tries < SHRINKING && begin.elapsed() < SHRINKING_TIME {
             let mut candidate = input.clone();
             candidate.drain(at..(at + size).min(input.len()));
             tries += 1;

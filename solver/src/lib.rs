@@ -11,14 +11,10 @@
 //! 4. *Make* the rest, each vertex as soon as its inputs are there: hash the op with its inputs' contents
 //!    ([`CacheKey`]); was this made before? If not, run it. Remember both hashes.
 //!
-//! Files that are written on a process's result begin before it has ended ([`Worker::ahead`]): their bytes do not depend on
-//! it, and what does is decided when it is there.
-//!
 //! A step that ran again and made the same content as before changes nothing below it, because keys are of contents.
 //!
 //! **Invariant:** the solver never sees what an output is, prints nothing and touches no file.
 
-mod ahead;
 mod decided;
 mod error;
 mod keys;

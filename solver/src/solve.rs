@@ -7,7 +7,6 @@ use kiln_core::{ContentHash, Event, Graph, Op, Outcome, Progress, StepId, Vertex
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::ahead::{Begun, stand_ins};
 use crate::keys::{cache_key, definition, fresh, step_ids};
 use crate::once::Turns;
 use crate::{Decided, Definition, How, SolveError, Worker};
@@ -155,7 +154,6 @@ impl<W: Worker> Run<W> {
         }
         let mut tasks = JoinSet::new();
         let mut tasks_of = HashMap::new();
-        let stand_ins = stand_ins(&self.graph, &known.missing);
         for id in known.missing {
             let (sender, receiver) = watch::channel(None);
             slots.insert(id, receiver);
@@ -163,14 +161,12 @@ impl<W: Worker> Run<W> {
                 self.graph.vertex(id).inputs.iter().map(|input| slots[input].clone()).collect();
             let run = Arc::clone(self);
             let (lock, definition) = (locks.get(&id).copied(), definitions[&id]);
-            let below = stand_ins.get(&id).map(|below| slots[below].clone());
             let task = tasks.spawn(async move {
-                let begun = below.map(|below| run.begin(id, below, inputs[1..].to_vec()));
                 let Some(inputs) = ready(inputs).await else {
                     // An input failed: that step's error is the build's.
                     return Ok(());
                 };
-                let output = run.make_one(id, lock, definition, &inputs, begun).await?;
+                let output = run.make_one(id, lock, definition, &inputs).await?;
                 // Nobody may be left to read it.
                 let _ = sender.send(Some(output));
                 Ok(())
@@ -189,28 +185,12 @@ impl<W: Worker> Run<W> {
         output.ok_or_else(|| self.panicked(root))
     }
 
-    /// Begins a step whose first input is not there yet.
-    fn begin(
-        self: &Arc<Self>,
-        id: VertexId,
-        below: Slot<W::Output>,
-        others: Vec<Slot<W::Output>>,
-    ) -> Begun<W::Ahead> {
-        let run = Arc::clone(self);
-        Begun::start(async move {
-            let others = ready(others).await?;
-            let below = ready(vec![below]).await?.pop()?;
-            run.worker.ahead(run.graph.vertex(id), &below, &others).await
-        })
-    }
-
     async fn make_one(
         &self,
         id: VertexId,
         lock: Option<ContentHash>,
         definition: Definition,
         inputs: &[W::Output],
-        begun: Option<Begun<W::Ahead>>,
     ) -> Result<W::Output, SolveError<W::Error>> {
         let vertex = self.graph.vertex(id);
         let fail = |cause| self.failed(id, cause);
@@ -243,11 +223,7 @@ impl<W: Worker> Run<W> {
         }
         decided(How::Runs, None);
         self.progress.emit(Event::Started { step: self.step(id) });
-        let ahead = match begun {
-            Some(begun) => begun.done().await,
-            None => None,
-        };
-        let output = self.worker.run(self.step(id), vertex, inputs, ahead).await.map_err(fail)?;
+        let output = self.worker.run(self.step(id), vertex, inputs).await.map_err(fail)?;
         self.worker.remember(&definition, &key, &vertex.op, inputs, &output).await.map_err(fail)?;
         decided(How::Ran, Some(&output));
         self.completed(id, Outcome::Done);

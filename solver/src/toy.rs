@@ -2,16 +2,14 @@
 //!
 //! A program is lines `name = expression`, an expression a sum of numbers and names. `name = source` reads the toy's
 //! own table of sources, so that a test can change the world between two builds. `%` in front of a sum takes it
-//! modulo 10, so that different inputs can give equal outputs; `!` makes it a process, which files that are written on it
-//! need not wait for.
+//! modulo 10, so that different inputs can give equal outputs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kiln_core::{
-    About, ContentHash, Exec, FileAction, FileEdit, Graph, HttpSource, NetworkMode, Op, Platform,
-    SecurityMode, Silent, Source, StepId, Surroundings, Vertex, VertexId,
+    About, ContentHash, FileAction, FileEdit, Graph, HttpSource, Op, Silent, Source, StepId, Vertex, VertexId,
 };
 use proptest::prelude::*;
 
@@ -29,15 +27,12 @@ struct Table {
     made: Mutex<HashMap<CacheKey, i64>>,
     questions: AtomicUsize,
     ran: Mutex<Vec<String>>,
-    begun: Mutex<Vec<String>>,
 }
 
 impl Worker for Table {
     type Output = i64;
     type Error = Broken;
     type Claim = ();
-    /// The sum of the inputs but the first.
-    type Ahead = i64;
 
     async fn lock(&self, _step: StepId, source: &Vertex) -> Result<ContentHash, Broken> {
         let value = self.sources.lock().unwrap()[&source.about.name];
@@ -61,37 +56,16 @@ impl Worker for Table {
         Ok(())
     }
 
-    async fn ahead(&self, vertex: &Vertex, _below: &i64, others: &[i64]) -> Option<i64> {
+    async fn run(&self, _step: StepId, vertex: &Vertex, inputs: &[i64]) -> Result<i64, Broken> {
         tokio::task::yield_now().await;
-        self.begun.lock().unwrap().push(vertex.about.name.clone());
-        Some(others.iter().fold(0, |a, b| a.wrapping_add(*b)))
-    }
-
-    async fn run(
-        &self,
-        _step: StepId,
-        vertex: &Vertex,
-        inputs: &[i64],
-        ahead: Option<i64>,
-    ) -> Result<i64, Broken> {
-        tokio::task::yield_now().await;
-        if let (Some(ahead), [first, ..]) = (ahead, inputs) {
-            assert_eq!(first.wrapping_add(ahead), inputs.iter().fold(0_i64, |a, b| a.wrapping_add(*b)));
-        }
         let name = &vertex.about.name;
         if self.broken.lock().unwrap().contains(name) {
             return Err(Broken(name.clone()));
         }
         self.ran.lock().unwrap().push(name.clone());
         Ok(match &vertex.op {
-            Op::File(edit) => {
-                let [FileAction::MakeDir { path, owner, .. }] = edit.actions.as_slice() else {
-                    unreachable!("toy ops only")
-                };
-                evaluate(path, owner, inputs)
-            }
-            Op::Exec(exec) => evaluate(&exec.args[0], &exec.user, inputs),
-            Op::Source(_) => self.sources.lock().unwrap()[name],
+            Op::File(edit) => evaluate(edit, inputs),
+            _ => self.sources.lock().unwrap()[name],
         })
     }
 
@@ -109,35 +83,19 @@ impl Worker for Table {
     }
 }
 
-/// The op of `name = [!] [%] constant + inputs…`: the constant and the sign stand in a directory's name and owner, or in a
-/// process's argument and user.
-fn sum(constant: i64, modulo: bool, process: bool) -> Op {
-    let sign = if modulo { "%" } else { "" }.to_owned();
-    if !process {
-        let action = FileAction::MakeDir { path: constant.to_string(), owner: sign, mode: 0 };
-        return Op::File(FileEdit { actions: vec![action], link: false, created: None });
-    }
-    Op::Exec(Exec {
-        args: vec![constant.to_string()],
-        env: Vec::new(),
-        proxy_env: Vec::new(),
-        cwd: String::new(),
-        user: sign,
-        mounts: Vec::new(),
-        secret_env: Vec::new(),
-        files: Vec::new(),
-        network: NetworkMode::default(),
-        security: SecurityMode::default(),
-        surroundings: Surroundings::default(),
-        devices: Vec::new(),
-        platform: Platform::host(),
-    })
+/// The op of `name = [%] constant + inputs…`: the constant and the sign stand in a directory's name and owner.
+fn sum(constant: i64, modulo: bool) -> Op {
+    let owner = if modulo { "%" } else { "" }.to_owned();
+    let action = FileAction::MakeDir { path: constant.to_string(), owner, mode: 0 };
+    Op::File(FileEdit { actions: vec![action], link: false, created: None })
 }
 
-fn evaluate(constant: &str, sign: &str, inputs: &[i64]) -> i64 {
-    let total =
-        constant.parse::<i64>().unwrap().wrapping_add(inputs.iter().fold(0, |a, b| a.wrapping_add(*b)));
-    if sign == "%" { total.rem_euclid(10) } else { total }
+fn evaluate(edit: &FileEdit, inputs: &[i64]) -> i64 {
+    let [FileAction::MakeDir { path, owner, .. }] = edit.actions.as_slice() else {
+        unreachable!("toy ops only")
+    };
+    let total = path.parse::<i64>().unwrap().wrapping_add(inputs.iter().fold(0, |a, b| a.wrapping_add(*b)));
+    if owner == "%" { total.rem_euclid(10) } else { total }
 }
 
 struct Toy {
@@ -166,11 +124,10 @@ impl Toy {
                     HttpSource { url: name.to_owned(), checksum: None, filename: String::new(), mode: 0 };
                 graph.add(Op::Source(Source::Http(source)), vec![], about)
             } else {
-                let prefixed = |text: &'static str, of| {
-                    str::strip_prefix(of, text).map_or((false, of), |rest| (true, rest))
+                let (modulo, terms) = match expression.strip_prefix("% ") {
+                    Some(terms) => (true, terms),
+                    None => (false, expression),
                 };
-                let (process, expression) = prefixed("! ", expression);
-                let (modulo, terms) = prefixed("% ", expression);
                 let (mut constant, mut inputs) = (0, Vec::new());
                 for term in terms.split(" + ") {
                     match term.parse::<i64>() {
@@ -178,7 +135,7 @@ impl Toy {
                         Err(_) => inputs.push(names[term]),
                     }
                 }
-                graph.add(sum(constant, modulo, process), inputs, about)
+                graph.add(sum(constant, modulo), inputs, about)
             };
             names.insert(name.to_owned(), id);
         }
@@ -250,20 +207,6 @@ fn equal_work_is_done_once() {
 }
 
 #[test]
-fn files_do_not_wait_for_the_process_below_them() {
-    let toy = Toy::new(
-        "base = 1; r = ! base + 1; s = ! r + 1; files = 7; copied = s + files + 3; more = copied + files",
-    );
-    assert_eq!(toy.solve("more").0, 20);
-    let mut begun = toy.worker.begun.lock().unwrap().clone();
-    begun.sort();
-    assert_eq!(begun, ["copied", "more"]);
-    // Nothing is begun when nothing has to be made.
-    assert_eq!(toy.solve("more").1, Vec::<String>::new());
-    assert_eq!(toy.worker.begun.lock().unwrap().len(), 2);
-}
-
-#[test]
 fn no_cache_runs_the_step_and_not_what_reads_equal_content() {
     let mut toy = Toy::new("a = 1; b = a + 1; c = b + 1");
     assert_eq!(toy.solve("c").0, 3);
@@ -298,9 +241,8 @@ type Line = (i64, bool, Vec<prop::sample::Index>);
 fn program(lines: &[Line]) -> String {
     let mut text = String::from("s0 = source; s1 = source");
     for (i, (constant, modulo, inputs)) in lines.iter().enumerate() {
-        let process = if constant % 3 == 0 { "! " } else { "" };
         let sign = if *modulo { "% " } else { "" };
-        text.push_str(&format!("; v{i} = {process}{sign}{constant}"));
+        text.push_str(&format!("; v{i} = {sign}{constant}"));
         for input in inputs {
             match input.index(i + 2) {
                 at @ 0..2 => text.push_str(&format!(" + s{at}")),

@@ -17,8 +17,6 @@ pub trait Worker: Send + Sync + 'static {
     type Error: std::error::Error + Clone + Send + Sync + 'static;
     /// Held while a key's work is done; other processes that want the same key wait for it.
     type Claim: Send + 'static;
-    /// What was done of a step before its first input was there.
-    type Ahead: Send + 'static;
 
     /// The hash that pins a source: the digest of a context's files, a download's content, a commit.
     fn lock(
@@ -52,23 +50,12 @@ pub trait Worker: Send + Sync + 'static {
     /// Waits until no other process works on `key`.
     fn claim(&self, key: &CacheKey) -> impl Future<Output = Result<Self::Claim, Self::Error>> + Send;
 
-    /// Does what can be done of `vertex.op` while its first input is still being made: `others` are the inputs from the
-    /// second on, `below` is what the first one stands on. Only a help for [`run`](Self::run): what comes of a step may not
-    /// depend on it, and a step that nothing can be done of, or fails, is left to `run`.
-    fn ahead(
-        &self,
-        vertex: &Vertex,
-        below: &Self::Output,
-        others: &[Self::Output],
-    ) -> impl Future<Output = Option<Self::Ahead>> + Send;
-
-    /// Performs `vertex.op` on `inputs`; some of it may have been done before.
+    /// Performs `vertex.op` on `inputs`.
     fn run(
         &self,
         step: StepId,
         vertex: &Vertex,
         inputs: &[Self::Output],
-        ahead: Option<Self::Ahead>,
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
     /// Takes note that `output` is what `definition` asks for and what `key` makes of `inputs`.

@@ -192,7 +192,8 @@ fn a_file_that_another_layer_links_is_freed_with_its_last_name() {
     remember(&store, "two", &[two]);
     drop(store);
     let store = world.open();
-    let only = |id: &LayerId| PrunePolicy { selection: Selection::id(id.0.to_string()), ..PrunePolicy::default() };
+    let only =
+        |id: &LayerId| PrunePolicy { selection: Selection::id(id.0.to_string()), ..PrunePolicy::default() };
     assert!(prune(&store, &only(&one)).bytes < 100_000);
     assert!(prune(&store, &only(&two)).bytes > 1_000_000);
 }

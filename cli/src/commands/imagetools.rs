@@ -167,7 +167,7 @@ async fn put(
             let located = Located { from: source.name.clone(), document: source.document.clone() };
             copy_content(client, &located, tag, &room).await?;
         }
-        client.push_manifest(tag, &document.descriptor.media_type().to_string(), &document.bytes).await?;
+        client.push_manifest(tag, document.descriptor.media_type().as_ref(), &document.bytes).await?;
     }
     Ok(())
 }

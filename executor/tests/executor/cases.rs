@@ -8,7 +8,6 @@ use std::time::Instant;
 use kiln_cache::Kind;
 use kiln_core::{
     Access, CacheMount, ExecMount, FileAction, FileEdit, InlineFile, MountKind, Op, SecretEnv, Sharing,
-    StepId,
 };
 use kiln_executor::{ExecutorError, Value};
 
@@ -21,10 +20,6 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("a_context_is_copied_and_a_process_runs_on_it", a_context_is_copied_and_a_process_runs_on_it),
     ("a_failing_process_tells_its_exit_code", a_failing_process_tells_its_exit_code),
     ("the_same_copy_again_links_its_files", the_same_copy_again_links_its_files),
-    (
-        "files_written_ahead_are_the_ones_that_the_step_links",
-        files_written_ahead_are_the_ones_that_the_step_links,
-    ),
     ("copies_from_a_stage_read_only_what_they_name", copies_from_a_stage_read_only_what_they_name),
     ("an_archive_is_unpacked_with_its_owners", an_archive_is_unpacked_with_its_owners),
     ("a_hostile_archive_stays_inside", a_hostile_archive_stays_inside),
@@ -97,34 +92,6 @@ fn the_same_copy_again_links_its_files(world: &World) {
     assert_eq!(inode(&first, "d/kept"), inode(&second, "d/kept"));
     assert_eq!(world.read(&second, "d/edited"), "after");
     assert_eq!(world.read(&first, "d/edited"), "before");
-}
-
-fn files_written_ahead_are_the_ones_that_the_step_links(world: &World) {
-    let file = world.file("ahead/file", "written ahead", 0o644);
-    let op = Op::File(copy(&["ahead"], "/srv/"));
-    let (executor, base, context) = (world.executor(), world.busybox(), world.context());
-    let others = std::slice::from_ref(&context);
-    let ahead = world.runtime.block_on(executor.ahead(&op, &base, others));
-    assert!(ahead.is_some(), "a copy can be done ahead");
-    let process = Op::Exec(exec("true"));
-    assert!(world.runtime.block_on(executor.ahead(&process, &base, &[])).is_none(), "a process cannot");
-
-    // The base turns out to be another one, on which the destination is a link; and the source is gone by then.
-    fs::remove_file(file).unwrap();
-    let real = world.sh("mkdir -p /var/srv; ln -s /var/srv /srv", &base);
-    let step = StepId::internal("test");
-    let made = world.runtime.block_on(executor.run(step, &op, &[real, context], ahead));
-    // What is at another path than it was written to is copied from the source.
-    assert!(made.is_err(), "{made:?}");
-
-    let file = world.file("ahead/file", "written ahead", 0o644);
-    let context = world.context();
-    let ahead = world.runtime.block_on(executor.ahead(&op, &base, std::slice::from_ref(&context)));
-    fs::remove_file(file).unwrap();
-    let real = world.sh("mkdir -p -m 700 /srv/other", &base);
-    let made = world.runtime.block_on(executor.run(step, &op, &[real, context], ahead)).unwrap();
-    assert_eq!(world.last_layer(&made), ["d 755 0:0 srv", "f 644 0:0 srv/file"]);
-    assert_eq!(world.read(&made, "srv/file"), "written ahead");
 }
 
 fn copies_from_a_stage_read_only_what_they_name(world: &World) {
@@ -283,10 +250,10 @@ fn a_dropped_step_is_killed(world: &World) {
     let base = world.busybox();
     let executor = world.executor();
     let op = Op::Exec(exec("echo started; sleep 1000; echo never"));
-    let step = StepId::internal("test");
+    let step = kiln_core::StepId::internal("test");
     world.runtime.block_on(async {
         let inputs = [base];
-        let run = executor.run(step, &op, &inputs, None);
+        let run = executor.run(step, &op, &inputs);
         let started = async {
             while !world.printed().contains("started") {
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;

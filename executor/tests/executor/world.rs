@@ -98,7 +98,7 @@ impl World {
         op: &Op,
         inputs: &[Value],
     ) -> Result<Value, ExecutorError> {
-        self.runtime.block_on(executor.run(StepId::internal("test"), op, inputs, None))
+        self.runtime.block_on(executor.run(StepId::internal("test"), op, inputs))
     }
 
     pub(crate) fn run(&self, op: &Op, inputs: &[Value]) -> Value {

@@ -148,7 +148,8 @@ fn an_index_lists_its_images_with_platforms_in_order() {
         blobs.0.extend(more.0.clone());
     }
     let annotations = [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into();
-    let index = assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &annotations);
+    let index =
+        assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &annotations);
     validate(Exported::Index(&index), &blobs).unwrap();
     let text = String::from_utf8(index.document.bytes).unwrap();
     let strip = |line: &str| !line.contains("digest") && !line.contains("size");

@@ -99,7 +99,8 @@ fn skopeo_reads_every_platform_of_an_index() {
     for (_, more) in &images {
         blobs.0.extend(more.0.clone());
     }
-    let index = assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &[].into());
+    let index =
+        assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &[].into());
     let layout = dir.path().join("layout");
     write_layout(&layout, Exported::Index(&index), &naming(&["app:1"]), &blobs).unwrap();
     let source = format!("oci:{}:1", layout.display());

@@ -109,7 +109,8 @@ async fn an_index_brings_its_images() {
         blobs.0.extend(more.0.clone());
     }
     let blobs: Arc<dyn BlobRead> = Arc::new(blobs);
-    let index = assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &[].into());
+    let index =
+        assemble_index(images.map(|(image, _)| image).into(), Vec::new(), MediaTypes::Oci, &[].into());
     let client = Client::new(ClientOptions::default());
     push(&client, Exported::Index(&index), &names(&registry, &["multi:1"]), &blobs, &()).await.unwrap();
     assert_eq!(registry.inspect("multi:1", &["--raw"])["manifests"].as_array().unwrap().len(), 2);

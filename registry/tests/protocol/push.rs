@@ -81,11 +81,13 @@ async fn an_upload_that_a_cut_destroys_is_sent_in_pieces() {
     let client = client();
     let descriptor = describe(&content);
     client.push_blob(&server.reference("a"), &descriptor, Arc::new(content), &[]).await.unwrap();
-    assert_eq!(count(&server.asked(), "PATCH"), 4, "one that broke, three of 5 MiB at most");
+    // The socket's buffers may have taken all of it before it broke: a piece is half of what went, 5 MiB at least.
+    let pieces = count(&server.asked(), "PATCH") - 1;
+    assert!((2..=3).contains(&pieces), "{pieces} pieces after the request that broke");
     // The next blob goes there in pieces from the start.
     let other = noise(SIZE - 1);
     client.push_blob(&server.reference("a"), &describe(&other), Arc::new(other), &[]).await.unwrap();
-    assert_eq!(count(&server.asked(), "PATCH"), 3);
+    assert_eq!(count(&server.asked(), "PATCH"), pieces);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ fn ids_and_sources_that_climb_stay_in_the_directory_of_caches() {
         let climb = "../../../../../../../../../../../..";
         let mut paths: Vec<String> =
             [&format!("{climb}{outside}"), &outside, "..", ".", "/", "../blobs", "a/../../.."]
-                .map(|p| p.to_owned())
+                .map(str::to_owned)
                 .into();
         paths.push(format!("x/{climb}{outside}"));
         for path in &paths {

@@ -78,7 +78,7 @@ impl Served {
     }
 }
 
-fn write(dir: &PathBuf, name: &str, text: &str) {
+fn write(dir: &std::path::Path, name: &str, text: &str) {
     let path = dir.join(name);
     std::fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("mkdir");
     std::fs::write(path, text).expect("write");
