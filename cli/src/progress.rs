@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use kiln_core::{Event, Outcome, Progress, redacted};
+use kiln_core::{Event, Progress};
 
 pub(crate) use self::internal::InternalStep;
 
@@ -103,22 +103,8 @@ impl Progress for Reporter {
     fn emit(&self, event: Event) {
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
             // A drawer that is gone has nobody to tell.
-            let _ = sender.send((Instant::now(), without_credentials(event)));
+            let _ = sender.send((Instant::now(), event.without_credentials()));
         }
-    }
-}
-
-/// Names and errors speak of URLs; what they hold is not for a log. A step's own output is its own affair.
-fn without_credentials(event: Event) -> Event {
-    match event {
-        Event::Queued { step, name, inputs } => Event::Queued { step, name: redacted(name), inputs },
-        Event::Completed { step, outcome: Outcome::Failed(error) } => {
-            Event::Completed { step, outcome: Outcome::Failed(redacted(error)) }
-        }
-        Event::Status { step, id, current, total, done } => {
-            Event::Status { step, id: redacted(id), current, total, done }
-        }
-        other => other,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Progress: what a build tells while it runs. The one who listens adds the clock.
 
-use crate::{ContentHash, Diagnostic, SourceFile};
+use crate::{ContentHash, Diagnostic, SourceFile, redacted};
 
 /// The identity of a step within a build's progress: its definition, or a hash of an internal step's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,24 @@ pub enum Event {
         /// The text it points into, if it points into one.
         file: Option<SourceFile>,
     },
+}
+
+impl Event {
+    /// The event as others may read it: names and errors speak of URLs, and what those hold is not for a log. A step's own output
+    /// is its own affair.
+    #[must_use]
+    pub fn without_credentials(self) -> Self {
+        match self {
+            Self::Queued { step, name, inputs } => Self::Queued { step, name: redacted(name), inputs },
+            Self::Completed { step, outcome: Outcome::Failed(error) } => {
+                Self::Completed { step, outcome: Outcome::Failed(redacted(error)) }
+            }
+            Self::Status { step, id, current, total, done } => {
+                Self::Status { step, id: redacted(id), current, total, done }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Who listens to progress. Cheap to call from any thread; never blocks on a terminal.

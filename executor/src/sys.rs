@@ -155,9 +155,15 @@ fn file_range(line: &str) -> Option<Option<(usize, usize)>> {
 
 /// Gives every signal its default action and blocks none: a program started from here finds what a shell would give it.
 pub(crate) fn reset_signals() {
+    // The C library refuses the two signals that are its own, which kiln may have been started without.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no code. It fails for SIGKILL, SIGSTOP and the C library's own signals: nothing to do then.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: an all-zero action installs no code, and is as long as the kernel's `struct sigaction` with its mask of eight
+        // bytes. It fails for SIGKILL and SIGSTOP: nothing to do then.
+        unsafe {
+            let none = ptr::null_mut::<libc::c_void>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>())
+        };
     }
     // SAFETY: an all-zero sigset_t is the empty set on Linux, and the kernel only reads it.
     unsafe {

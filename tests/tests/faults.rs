@@ -204,7 +204,7 @@ fn a_collection_after_the_clock_was_set_back_takes_no_more_than_before() {
                   c = sqlite3.connect(sys.argv[1])\n\
                   for t in ('asked', 'made', 'chains', 'images', 'mounts'): c.execute(f'UPDATE {t} SET used = used + 400000000')\n\
                   c.commit()\n";
-    let edited = Command::new("python3").args(["-c", script]).arg(env.store().join("db/1.sqlite")).status();
+    let edited = Command::new("python3").args(["-c", script]).arg(env.store().join("db/2.sqlite")).status();
     assert!(edited.expect("python3").success());
     env.kiln(["prune", "-f", "--filter", "until=1h"]).run().success().says(["Total reclaimed space: 0B"]);
     env.build([]).success().says(["CACHED"]);

@@ -122,7 +122,8 @@ fn files_of_lower_layers_keep_their_owners_when_they_change() {
         build(&env, &[])
     });
     assert_eq!(above_base(&images[0]), above_base(&images[1]));
-    assert_eq!(images[1].added(2).matches("70:71").count(), 7, "{}", images[1].added(2));
+    // A file that only has a second name is as it was, and not in the layer.
+    assert_eq!(images[1].added(2).matches("70:71").count(), 6, "{}", images[1].added(2));
 }
 
 #[test]

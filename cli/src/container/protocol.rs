@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 /// What is asked of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// Start the container: only of a new supervisor, on the socket it was started with.
-    Start,
+    /// Start the container, its terminal with so many rows and columns: only of a new supervisor, on the socket it was
+    /// started with.
+    Start { window: (u16, u16) },
     /// Send it a signal.
     Signal(i32),
     /// Stop it: with which signal, and after how many seconds by force, if not as it says itself.

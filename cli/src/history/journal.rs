@@ -73,6 +73,7 @@ impl Journal {
 
 impl Progress for Journal {
     fn emit(&self, event: Event) {
+        let event = event.without_credentials();
         {
             let at = self.elapsed();
             let mut kept = self.kept();
@@ -112,7 +113,7 @@ fn about<T>(
     let (status, error) = match result {
         Ok(_) => ("completed", None),
         Err(CommandError::Interrupted) => ("canceled", None),
-        Err(error) => ("error", Some(crate::report::chain(error))),
+        Err(error) => ("error", Some(kiln_core::redacted(crate::report::chain(error)))),
     };
     let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let steps = || model.steps.iter().filter(|step| step.is_instruction());

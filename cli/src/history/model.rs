@@ -7,6 +7,8 @@ use kiln_core::{Event, Outcome as Ended, StepId};
 
 /// As many of the last lines of a step's output are kept.
 const TAIL: usize = 20;
+/// As many bytes of one of them: a step may write without ever ending a line.
+const LONGEST: usize = 4 << 10;
 
 /// The steps of a build, in the order in which they were announced.
 #[derive(Debug, Default)]
@@ -189,10 +191,14 @@ impl Model {
 
 impl Step {
     fn log(&mut self, data: &[u8]) {
-        self.partial.push_str(&String::from_utf8_lossy(data));
-        while let Some(end) = self.partial.find('\n') {
-            let line: String = self.partial.drain(..=end).collect();
-            self.keep(&line);
+        for piece in String::from_utf8_lossy(data).split_inclusive('\n') {
+            self.partial.push_str(piece);
+            if piece.ends_with('\n') {
+                let line = std::mem::take(&mut self.partial);
+                self.keep(&line);
+            } else if self.partial.len() > 2 * LONGEST {
+                self.partial = end(&self.partial).to_owned();
+            }
         }
     }
 
@@ -202,8 +208,17 @@ impl Step {
         }
         let line = line.trim_end_matches(['\n', '\r']);
         // A progress bar overwrites its line: what stands is what came last.
-        self.tail.push_back(line.rsplit('\r').next().unwrap_or(line).to_owned());
+        self.tail.push_back(end(line.rsplit('\r').next().unwrap_or(line)).to_owned());
     }
+}
+
+/// As much of the end of a line as is kept.
+fn end(line: &str) -> &str {
+    let mut start = line.len().saturating_sub(LONGEST);
+    while !line.is_char_boundary(start) {
+        start += 1;
+    }
+    &line[start..]
 }
 
 #[cfg(test)]

@@ -100,13 +100,16 @@ fn a_step_that_fills_the_disk_fails_and_leaves_a_store_that_works() {
     env.busybox();
     for script in [
         "cat /dev/zero > /full",
-        "i=0; while mkdir -p /d/$i && head -c 4096 /dev/zero > /d/$i/f; do i=$((i+1)); done; exit 1",
+        "i=0; while mkdir -p /d/$i && head -c 65536 /dev/zero > /d/$i/f; do i=$((i+1)); done; exit 1",
         "cat /dev/zero > /full || true",
     ] {
         env.file("Dockerfile", format!("FROM busybox\nRUN {script}\n"));
         let outcome = env.build(["--no-cache"]);
         assert!(!outcome.stderr.contains("panicked at"), "{outcome}");
-        assert!(outcome.code != 0 && outcome.text().contains("o space left"), "{outcome}");
+        // A write that fits in part is an I/O error to some programs.
+        let text = outcome.text();
+        assert!(text.contains("o space left") || text.contains("I/O error"), "{outcome}");
+        assert_ne!(outcome.code, 0, "{outcome}");
         env.file("Dockerfile", "FROM busybox\nRUN echo fine > /fine\n").build(["--no-cache"]).success();
     }
     env.kiln(["fsck"]).run().success();

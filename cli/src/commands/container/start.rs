@@ -16,6 +16,7 @@ use crate::container::protocol::Ask;
 use crate::container::supervisor;
 use crate::error::CommandError;
 use crate::request::UsageError;
+use crate::terminal;
 use crate::wiring::Services;
 
 /// How the user's terminal is attached to a container that starts.
@@ -103,8 +104,10 @@ pub(crate) fn begin(
         .map_err(|error| ContainerError::Refused { code: 125, message: crate::report::chain(error) })?;
     let socket = supervisor::spawn(services.store.root(), rung, container)?;
     let client = Client::on(container, socket);
+    // From the start: a program may ask for its window first of all.
+    let start = Ask::Start { window: terminal::size() };
     let Some(attachment) = attachment else {
-        client.call(&Ask::Start)?;
+        client.call(&start)?;
         return Ok(None);
     };
     let pipes = Pipes::new().map_err(|cause| ContainerError::Supervisor { name: container.name(), cause })?;
@@ -112,7 +115,7 @@ pub(crate) fn begin(
     client.ask(&Ask::Attach { stdin: attachment.stdin }, &fds)?;
     drop(fds);
     drop(pipes.theirs);
-    let (_, mut keys) = client.call(&Ask::Start)?;
+    let (_, mut keys) = client.call(&start)?;
     let session = Session {
         outputs: pipes.ours,
         keys: keys.pop(),

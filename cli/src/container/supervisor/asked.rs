@@ -70,7 +70,8 @@ impl Supervisor<'_> {
     fn answer(&mut self, id: u64, ask: Ask, fds: Vec<OwnedFd>) {
         let refuse = |message: &str| Answer::Failed { code: 1, message: message.to_owned() };
         match ask {
-            Ask::Start => {
+            Ask::Start { window } => {
+                self.window = window;
                 if let Some(client) = self.client(id) {
                     client.starts = true;
                 }
@@ -185,7 +186,8 @@ impl Supervisor<'_> {
         self.tell(Some(id), &Answer::Done, &fds);
     }
 
-    pub(super) fn resize(&self, ws_row: u16, ws_col: u16) {
+    pub(super) fn resize(&mut self, ws_row: u16, ws_col: u16) {
+        self.window = (ws_row, ws_col);
         if let Some(terminal) = self.main.as_ref().and_then(|main| main.terminal.as_ref()) {
             // It may have ended.
             let _ = tcsetwinsize(terminal, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
@@ -208,7 +210,7 @@ impl Supervisor<'_> {
             Some(main) => visit::bundle(&self.config, self.state.pid, ask).and_then(|bundle| {
                 self.launcher
                     .enter(&main.running, &bundle, visit::streams(ask, fds))
-                    .map_err(|error| visit::refusal(&error))
+                    .map_err(|error| visit::visit_refusal(&error))
             }),
             None => Err((1, "the container is not running".to_owned())),
         };
@@ -252,7 +254,7 @@ impl Supervisor<'_> {
         let answer = match end {
             Ok(exit) => Answer::Exited { code: exit.code() },
             Err(error) => {
-                let (code, message) = visit::refusal(&error);
+                let (code, message) = visit::visit_refusal(&error);
                 Answer::Failed { code, message }
             }
         };
@@ -385,7 +387,7 @@ impl Supervisor<'_> {
                 self.checked(code, None);
             }
             Err(error) => {
-                let (code, message) = visit::refusal(&error);
+                let (code, message) = visit::visit_refusal(&error);
                 self.checked(i32::from(code), Some(message));
             }
         }

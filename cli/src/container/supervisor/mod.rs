@@ -9,6 +9,7 @@ mod clock;
 mod health;
 mod output;
 mod process;
+mod restart;
 mod visit;
 
 use std::fs::File;
@@ -26,20 +27,13 @@ use self::output::{Output, Source};
 pub(crate) use self::process::{from_command_line, spawn};
 use self::visit::{Refusal, Visit};
 use super::bundle;
-use super::config::{Config, Restart};
+use super::config::Config;
 use super::directory::{Container, Containers};
 use super::error::ContainerError;
 use super::log::{Log, Stream};
 use super::protocol::{self, Answer};
 use super::state::{HealthState, State, Status};
 use crate::environment::{boot_id, now, rfc3339};
-
-/// Docker's first wait before a container is started again; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A container that ran for so long is well: the next wait is the first again.
-const WELL: Duration = Duration::from_secs(10);
 
 /// Somebody who speaks to the supervisor.
 #[derive(Debug)]
@@ -114,6 +108,8 @@ pub(crate) struct Supervisor<'a> {
     lock: Option<File>,
     signals: OwnedFd,
     foreground: Option<Foreground>,
+    /// Rows and columns of the container's terminal.
+    window: (u16, u16),
     clients: Vec<Client>,
     last_client: u64,
     main: Option<Main>,
@@ -158,6 +154,7 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Self, ContainerError> {
         let listener = protocol::listen(&container.path)
             .map_err(ContainerError::file("listen on", container.path.join("socket")))?;
+        let window = foreground.as_ref().map_or((24, 80), |foreground| foreground.size);
         let output = Output::new(Log::new(&container.path, config.log));
         let state = State { boot: boot_id(), ..State::new() };
         Ok(Self {
@@ -172,6 +169,7 @@ impl<'a> Supervisor<'a> {
             lock: Some(lock),
             signals,
             foreground,
+            window,
             clients: Vec::new(),
             last_client: 0,
             main: None,
@@ -181,7 +179,7 @@ impl<'a> Supervisor<'a> {
             check: None,
             kill_at: None,
             restart_at: None,
-            wait: FIRST_WAIT,
+            wait: restart::FIRST_WAIT,
             outcome: None,
             is_untidy: false,
         })
@@ -352,7 +350,7 @@ impl<'a> Supervisor<'a> {
             .start(&self.networks, &mut process)
             .map_err(|error| (125, crate::report::chain(&error)))?;
         let io = if self.config.process.terminal {
-            let (rows, columns) = self.foreground.as_ref().map_or((24, 80), |foreground| foreground.size);
+            let (rows, columns) = self.window;
             Io::Terminal { rows, columns }
         } else {
             let stdin = match &mut self.foreground {
@@ -449,34 +447,6 @@ impl<'a> Supervisor<'a> {
                 self.finish(Outcome::NotStarted(code, message));
             }
         }
-    }
-
-    fn is_to_restart(&self, code: i32) -> bool {
-        if self.state.stopped {
-            return false;
-        }
-        match self.config.restart {
-            Restart::No => false,
-            Restart::Always | Restart::UnlessStopped => true,
-            Restart::OnFailure(most) => code != 0 && (most == 0 || self.state.restarts < most),
-        }
-    }
-
-    fn restart_later(&mut self, began: Option<Duration>) {
-        let now = since_start();
-        if began.is_some_and(|began| now.saturating_sub(began) >= WELL) {
-            self.wait = FIRST_WAIT;
-        }
-        self.restart_at = Some(now + self.wait);
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        self.state.status = Status::Restarting;
-        self.write_state();
-        let code = self.state.exit_code;
-        self.tell_waiting(code);
-        // Who watched has seen this run's end.
-        self.outcome = Some(Outcome::Ended(code, self.state.out_of_memory));
-        self.tell_attached();
-        self.outcome = None;
     }
 
     /// There is nothing more to look after: writes down how it ended, and lets others know, in this order.

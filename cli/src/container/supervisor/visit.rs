@@ -76,9 +76,13 @@ pub(super) fn streams(ask: &ExecAsk, fds: Vec<OwnedFd>) -> Io {
     Io::Streams { stdin: next(), stdout: next(), stderr: next() }
 }
 
-/// What Docker's command line says and gives for a process that did not start.
+/// What Docker's command line says and gives for a container whose process did not start.
 pub(super) fn refusal(error: &SandboxError) -> Refusal {
-    // In a container that runs, whatever keeps a process from starting is 126, but for a program that is not there.
-    let code = if error.exit_code() == 127 { 127 } else { 126 };
-    (code, crate::report::chain(error))
+    (u8::try_from(error.exit_code()).unwrap_or(125), crate::report::chain(error))
+}
+
+/// The same for a process that did not start in a container that runs: whatever keeps it from that is 126, but for a program that
+/// is not there.
+pub(super) fn visit_refusal(error: &SandboxError) -> Refusal {
+    (if error.exit_code() == 127 { 127 } else { 126 }, crate::report::chain(error))
 }
