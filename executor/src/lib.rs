@@ -19,6 +19,7 @@ pub mod network;
 mod owners;
 pub mod packet;
 pub mod process;
+mod resolve;
 pub mod sandbox;
 pub mod source;
 pub mod spec;
