@@ -24,13 +24,15 @@ use crate::contexts::Contexts;
 use crate::environment::now;
 use crate::error::CommandError;
 use crate::explain::{Explanations, Identity, Solved};
+use crate::output::OutputKind;
 use crate::remote;
+use crate::remote_cache::{CacheError, Exportable, INLINE_KEY, Imported, SharedImports};
 use crate::request::BuildRequest;
 use crate::resolver::Resolver;
 use crate::source::BuildSource;
 use crate::stamp::stamp;
 use crate::wiring::Services;
-use crate::worker::BuildWorker;
+use crate::worker::{BuildWorker, WorkError};
 
 /// What a build made for one platform: an image whose layers are in the store.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub(crate) struct Built {
     pub(crate) epoch: Option<i64>,
     /// How it was built, if that is to be stated.
     pub(crate) facts: Option<Arc<Provenance>>,
+    /// What goes into caches, if there are any.
+    pub(crate) exportable: Exportable,
 }
 
 /// Builds for every platform that was asked for, all at the same time.
@@ -65,8 +69,13 @@ pub(crate) async fn build(
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
+    let (imports, problems) = Imported::load(&request.cache_from, with).await;
+    for (name, error) in problems {
+        warn(progress, &name, &error);
+    }
+    let imports = imports.map(Arc::new);
     let builds = platforms.into_iter().map(|platform| {
-        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations)
+        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations, &imports)
     });
     futures_util::future::try_join_all(builds).await
 }
@@ -82,6 +91,7 @@ async fn build_one(
     with: &Services,
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
+    imports: &SharedImports,
 ) -> Result<Built, CommandError> {
     let began = now();
     let options = frontend_options(request, contexts, platform.clone());
@@ -96,20 +106,96 @@ async fn build_one(
 
     let graph = Arc::new(lowered.graph);
     let executor = executor(request, contexts, with, progress)?;
-    let worker = Arc::new(BuildWorker::new(with.store.clone(), executor));
-    let solved =
-        kiln_solver::solve(Arc::clone(&graph), lowered.root, Arc::clone(&worker), Arc::clone(progress)).await;
-    explanations.add(
-        &with.store,
-        &Solved {
-            graph: &graph,
-            root: lowered.root,
-            decisions: &worker.decisions(),
-            identity: Identity::new(request, source, &platform),
-            platform: &platform,
-            request,
-        },
-    );
+    let identity = Identity::new(request, source, &platform);
+    let mut imports = imports.clone();
+    let (snapshot, decisions) = loop {
+        let worker = Arc::new(BuildWorker::new(with.store.clone(), executor.clone(), imports.clone()));
+        let solved =
+            kiln_solver::solve(Arc::clone(&graph), lowered.root, Arc::clone(&worker), Arc::clone(progress))
+                .await;
+        let decisions = worker.decisions();
+        let failure = match (&solved, &imports) {
+            (Err(SolveError::Step { cause: WorkError::Cache(error), .. }), Some(_)) => {
+                Some(Arc::clone(error))
+            }
+            (Ok(Value::Snapshot(snapshot)), Some(imports)) if needs_files(request) => {
+                match imports.localise(snapshot).await {
+                    Ok(snapshot) => {
+                        imports.remember().await;
+                        explanations.add(
+                            &with.store,
+                            &Solved {
+                                graph: &graph,
+                                root: lowered.root,
+                                decisions: &decisions,
+                                identity,
+                                platform: &platform,
+                                request,
+                            },
+                        );
+                        break (snapshot, decisions);
+                    }
+                    Err(error) => Some(Arc::new(error)),
+                }
+            }
+            _ => None,
+        };
+        if let Some(error) = failure {
+            // What was there a moment ago is not any more: the steps are performed here.
+            warn(progress, "cache", &error);
+            imports = None;
+            continue;
+        }
+        explanations.add(
+            &with.store,
+            &Solved {
+                graph: &graph,
+                root: lowered.root,
+                decisions: &decisions,
+                identity,
+                platform: &platform,
+                request,
+            },
+        );
+        break (output(&graph, solved)?, decisions);
+    };
+    let exportable = if request.cache_to.is_empty() {
+        Exportable::default()
+    } else {
+        let keys = crate::explain::keys(&with.store, identity);
+        Exportable::new(&with.store, &graph, lowered.root, &decisions, &keys)
+    };
+    let base_layers =
+        lowered.config.history[..lowered.base_history].iter().filter(|e| !e.empty_layer).count();
+    let epoch = lowered.epoch.or(request.epoch);
+    let mut config = lowered.config;
+    // The base image's cache is not this image's.
+    config.other.remove(INLINE_KEY);
+    let times: Vec<SystemTime> = if imports.is_some_and(|imports| imports.is_elsewhere(&snapshot)) {
+        // Nobody asked for the layers' files: the image goes nowhere.
+        vec![now(); snapshot.layers.len()]
+    } else {
+        snapshot.layers.iter().map(|layer| with.store.layers().created(layer)).collect::<Result<_, _>>()?
+    };
+    stamp(&mut config, &times, epoch.and_then(time_of), now());
+    let facts = request
+        .attests
+        .provenance
+        .as_ref()
+        .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
+    Ok(Built { config, snapshot, base_layers, platform, epoch, facts, exportable })
+}
+
+/// Whether an output reads the image's layers.
+fn needs_files(request: &BuildRequest) -> bool {
+    request.outputs.iter().any(|output| !matches!(output.kind, OutputKind::CacheOnly))
+}
+
+/// The root's file system, or why there is none.
+fn output(
+    graph: &kiln_core::Graph,
+    solved: Result<Value, SolveError<WorkError>>,
+) -> Result<Snapshot, CommandError> {
     let output = solved.map_err(|error| {
         let place = graph.vertex(error.vertex()).about.place.clone();
         match error {
@@ -124,19 +210,17 @@ async fn build_one(
     let Value::Snapshot(snapshot) = output else {
         unreachable!("a stage ends in a file system: contexts are only copied from")
     };
-    let base_layers =
-        lowered.config.history[..lowered.base_history].iter().filter(|e| !e.empty_layer).count();
-    let epoch = lowered.epoch.or(request.epoch);
-    let mut config = lowered.config;
-    let times: Vec<SystemTime> =
-        snapshot.layers.iter().map(|layer| with.store.layers().created(layer)).collect::<Result<_, _>>()?;
-    stamp(&mut config, &times, epoch.and_then(time_of), now());
-    let facts = request
-        .attests
-        .provenance
-        .as_ref()
-        .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
-    Ok(Built { config, snapshot, base_layers, platform, epoch, facts })
+    Ok(snapshot)
+}
+
+/// A cache that cannot be used is no reason to fail.
+pub(crate) fn warn(progress: &Arc<dyn Progress>, name: &str, error: &CacheError) {
+    let message = format!("{name}: {}", crate::report::chain(error));
+    let diagnostic = Diagnostic {
+        severity: kiln_core::Severity::Warning,
+        ..Diagnostic::error(message, kiln_core::Span::default())
+    };
+    progress.emit(Event::Warning { diagnostic, file: None });
 }
 
 pub(crate) fn time_of(epoch: i64) -> Option<SystemTime> {

@@ -28,6 +28,7 @@ mod pack;
 mod progress;
 mod pulling;
 mod remote;
+mod remote_cache;
 mod report;
 mod request;
 mod resolver;

@@ -23,6 +23,7 @@ use crate::local;
 use crate::output::{Destination, Output, OutputKind};
 use crate::pack::pack;
 use crate::progress::InternalStep;
+use crate::remote_cache::{self, Place};
 use crate::request::BuildRequest;
 use crate::stored::{StoreBlobs, StoreTree};
 use crate::uplink::{Uplink, places_of};
@@ -67,6 +68,18 @@ pub(crate) async fn export(
         let exported = step.end(written)?;
         finished.exported = exported.or(finished.exported);
         finished.names.extend(names.iter().map(ToString::to_string));
+    }
+    for spec in request.cache_to.iter().filter(|spec| spec.place != Place::Inline) {
+        let step = InternalStep::begin(progress, &format!("exporting cache to {}", spec.name()));
+        let builds: Vec<_> = finished.built.iter().map(|built| built.exportable.clone()).collect();
+        let exported = remote_cache::export(spec, &builds, services).await;
+        if let Err(error) = &exported
+            && !spec.ignore_error
+        {
+            crate::build::warn(progress, &spec.name(), error);
+        }
+        // Its failure is no error of the build: the warning has told it.
+        let _ = step.end(Ok::<(), CommandError>(()));
     }
     Ok(finished)
 }
@@ -280,6 +293,7 @@ async fn packaged(
         let problem = "annotations of an index are for images of several platforms";
         return Err(CommandError::Usage(problem.to_owned()));
     }
+    let inline = request.cache_to.iter().any(|spec| spec.place == Place::Inline);
     let mut images = Vec::new();
     for built in built.iter().cloned() {
         let options = AssembleOptions {
@@ -292,8 +306,14 @@ async fn packaged(
         let (store, layers, uplink) = (services.store.clone(), output.layers, uplink.cloned());
         let _packing = step.part("exporting layers");
         let packed = tokio::task::spawn_blocking(move || {
+            let mut config = built.config;
+            if inline {
+                let document = remote_cache::inline_document(&store, &built.exportable, layers.compression);
+                let document = document.map_err(|error| CommandError::Usage(crate::report::chain(&error)))?;
+                config.other.insert(remote_cache::INLINE_KEY.to_owned(), serde_json::to_value(document)?);
+            }
             pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch, uplink.as_deref())
-                .map(|layers| (built.config, layers))
+                .map(|layers| (config, layers))
         });
         let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;
         images.push(assemble(config, layers, &options)?);

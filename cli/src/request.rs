@@ -25,6 +25,7 @@ use crate::environment::Environment;
 use crate::output::{Output, OutputKind};
 use crate::progress::ProgressMode;
 use crate::pulling::PullPolicy;
+use crate::remote_cache::CacheSpec;
 
 /// A build as meant.
 #[derive(Debug, Clone)]
@@ -81,6 +82,10 @@ pub(crate) struct BuildRequest {
     pub(crate) quiet: bool,
     /// `--progress`.
     pub(crate) progress: ProgressMode,
+    /// `--cache-from`.
+    pub(crate) cache_from: Vec<CacheSpec>,
+    /// `--cache-to`.
+    pub(crate) cache_to: Vec<CacheSpec>,
     /// `--timeline`.
     pub(crate) timeline: Option<PathBuf>,
     /// `--explain`.
@@ -195,6 +200,8 @@ impl BuildRequest {
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet,
             progress: if args.quiet { ProgressMode::Quiet } else { args.progress },
+            cache_from: caches(&args.cache_from, false)?,
+            cache_to: caches(&args.cache_to, true)?,
             timeline: args.timeline.clone(),
             explain: args.explain,
             call: call(args)?,
@@ -276,6 +283,10 @@ fn surroundings(args: &BuildArgs) -> Result<Surroundings, UsageError> {
         ulimits: args.ulimits.iter().map(|text| limits::ulimit(text)).collect::<Result<_, _>>()?,
         cgroup_parent: args.cgroup_parent.clone().unwrap_or_default(),
     })
+}
+
+fn caches(typed: &[String], to: bool) -> Result<Vec<CacheSpec>, UsageError> {
+    typed.iter().map(|text| CacheSpec::parse(text, to)).collect()
 }
 
 fn outputs(args: &BuildArgs) -> Result<Vec<Output>, UsageError> {

@@ -66,6 +66,12 @@ pub(crate) struct BuildArgs {
     /// Write a page with the stages and the timeline of the build
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
+    /// Take results from a cache, type=local,src=DIR|registry,ref=NAME
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_from: Vec<String>,
+    /// Put results into a cache, type=local,dest=DIR|registry,ref=NAME|inline[,mode=max][,…]
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_to: Vec<String>,
     /// Print the image's digest alone
     #[arg(short, long)]
     pub(crate) quiet: bool,
