@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Rmi(RmiArgs),
     /// Show a container's or an image's configuration
     Inspect(InspectArgs),
+    /// Show what one image has that another has not
+    Diff(DiffArgs),
     /// List past builds and show them, or show how an image was made
     History(HistoryArgs),
     /// Write images to a tar archive
@@ -179,6 +181,23 @@ pub(crate) struct InspectArgs {
     pub(crate) kind: Option<String>,
     /// json, or a template: {{.State.Status}}
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
+    pub(crate) format: String,
+    /// Print the provenance that images at registries have beside them
+    #[arg(long, conflicts_with = "sbom")]
+    pub(crate) provenance: bool,
+    /// Print the packages (SPDX): of an image of the store as it is, of others as stated beside them
+    #[arg(long)]
+    pub(crate) sbom: bool,
+}
+
+/// `kiln diff`
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The older image and the newer one
+    #[arg(required = true, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub(crate) names: Vec<String>,
+    /// table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub(crate) format: String,
 }
 

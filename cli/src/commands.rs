@@ -3,6 +3,7 @@
 mod build;
 mod container;
 mod debug;
+mod diff;
 mod du;
 mod fsck;
 mod history;
@@ -84,6 +85,7 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         Command::Tag(args) => done(tag::tag(args, services)),
         Command::Rmi(args) => done(rmi::rmi(args, services)),
         Command::Inspect(args) => done(inspect::inspect(args, services)),
+        Command::Diff(args) => done(diff::diff(args, services)),
         Command::History(args) => done(history::history(args, services)),
         Command::Save(args) => done(save::save(args, services)),
         Command::Load(args) => done(load::load(args, services)),
