@@ -15,6 +15,7 @@ mod commands;
 mod container;
 mod contexts;
 mod durable;
+mod engine;
 mod environment;
 mod error;
 mod explain;

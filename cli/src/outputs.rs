@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::annotations::Level;
 use crate::attest;
 use crate::build::Built;
+use crate::engine::Engine;
 use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
 use crate::explain::Explained;
@@ -89,6 +90,7 @@ fn title(kind: &OutputKind) -> &'static str {
         OutputKind::Image { .. } => "exporting to image",
         OutputKind::Oci { .. } => "exporting to oci image format",
         OutputKind::Docker { .. } => "exporting to docker image format",
+        OutputKind::Engine => "loading into a container engine",
         OutputKind::Local { .. } => "exporting to client directory",
         OutputKind::Tar { .. } => "exporting to client tarball",
         OutputKind::CacheOnly => "exporting nothing",
@@ -175,6 +177,20 @@ async fn one(
             })
             .await?;
             Ok(Some(value))
+        }
+        OutputKind::Engine => {
+            let engine = tokio::task::spawn_blocking(Engine::find).await.map_err(|_| CommandError::Panic)?;
+            let Some(engine) = engine else {
+                let _told = step.part("there is no docker or podman here: the image is in kiln's store");
+                return Ok(None);
+            };
+            let packaged = packaged(request, output, names, built, services, step, None).await?;
+            let naming = naming(names, built);
+            let store = services.store.clone();
+            let _loading = step.part("loading layers");
+            let load = move || engine.take(packaged.exported(), &naming, &StoreBlobs::new(store));
+            tokio::task::spawn_blocking(load).await.map_err(|_| CommandError::Panic)??;
+            Ok(None)
         }
         OutputKind::Local { directory, split } => {
             let _copying = step.part("copying files");
@@ -283,7 +299,7 @@ async fn packaged(
     step: &InternalStep,
     uplink: Option<&Arc<Uplink>>,
 ) -> Result<Packaged, CommandError> {
-    let docker = matches!(output.kind, OutputKind::Docker { .. });
+    let docker = matches!(output.kind, OutputKind::Docker { .. } | OutputKind::Engine);
     let media_types =
         if output.oci_media_types.unwrap_or(!docker) { MediaTypes::Oci } else { MediaTypes::Docker };
     let annotations = request.annotations.with(&output.annotations);

@@ -305,6 +305,9 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, UsageError> {
     if args.load || outputs.is_empty() {
         outputs.push(Output::store());
     }
+    if args.load {
+        outputs.push(Output::engine());
+    }
     Ok(outputs)
 }
 
