@@ -224,8 +224,9 @@ fn executor(
     progress: &Arc<dyn Progress>,
 ) -> Result<Executor, CommandError> {
     let argument = |name: &str| request.build_args.get(name).cloned().unwrap_or_default();
-    let sandbox: Arc<dyn Sandbox> = match with.launcher() {
-        Ok(launcher) => Arc::new(launcher.clone()),
+    let sandbox: Arc<dyn Sandbox> = match with.sandbox(request.runtime.as_deref()) {
+        Ok(sandbox) => sandbox,
+        Err(error) if request.runtime.is_some() => return Err(error),
         Err(error) => Arc::new(NoSandbox(error.to_string())),
     };
     let mut secrets = BTreeMap::new();

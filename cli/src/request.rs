@@ -61,6 +61,8 @@ pub(crate) struct BuildRequest {
     pub(crate) secrets: BTreeMap<String, SecretFrom>,
     /// `--ssh`, id to agent socket.
     pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// `--runtime`.
+    pub(crate) runtime: Option<String>,
     /// `--allow security.insecure`.
     pub(crate) allow_insecure: bool,
     /// `--tag`.
@@ -180,6 +182,7 @@ impl BuildRequest {
             limits: args.limits.request()?,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            runtime: args.runtime.clone(),
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),
             names: args.tags.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             outputs: outputs(args)?,

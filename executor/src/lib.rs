@@ -19,6 +19,7 @@ pub mod network;
 mod owners;
 pub mod packet;
 pub mod process;
+pub mod runtime;
 pub mod sandbox;
 pub mod source;
 pub mod spec;

@@ -96,6 +96,9 @@ pub(crate) struct BuildArgs {
     /// Memory limit of RUN steps
     #[arg(short, long, value_name = "BYTES")]
     pub(crate) memory: Option<String>,
+    /// OCI runtime that starts processes in place of kiln's own sandbox: crun, runc, runsc or a path
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: super::limits::LimitArgs,
     /// Check the Dockerfile without building it

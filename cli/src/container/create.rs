@@ -112,6 +112,7 @@ fn furnish(
         Some(Tree::Directory(path)) => Some(path),
         _ => None,
     };
+    let runtime = args.runtime.as_deref().map(|name| services.oci_runtime(name)).transpose()?;
     let image_config = &image.config.config;
     let mut mounts = Mounts::of(args, image_config.volumes.keys().cloned(), volumes)?;
     for other in &args.keep.volumes_from {
@@ -138,6 +139,7 @@ fn furnish(
             config: image_config.clone(),
         },
         lowers: stack.iter().map(|layer| layer.tree().to_owned()).collect(),
+        runtime: runtime.map(|runtime| runtime.program().to_owned()),
         process: request,
         grafts: mounts.grafts,
         mounts: mounts.points,
