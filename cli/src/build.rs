@@ -1,5 +1,7 @@
 //! A build from the Dockerfile's text to its outputs, in the order in which it happens.
 
+mod before;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kiln_core::{
-    ContentHash, Diagnostic, Diagnostics, Event, ImageConfig, Outcome, Platform, Progress, Snapshot, StepId,
+    ContentHash, Diagnostic, Diagnostics, Event, Graph, ImageConfig, Outcome, Platform, Progress, Snapshot,
+    StepId,
 };
 use kiln_executor::isolation::Rung;
 use kiln_executor::sandbox::{Bundle, Io, Running, Sandbox, SandboxError};
 use kiln_executor::source::GitOptions;
-use kiln_executor::{Executor, SecretValue, Value};
+use kiln_executor::{Executor, Look, SecretValue, Value};
 use kiln_exporter::Provenance;
 use kiln_frontend as frontend;
 use kiln_frontend::ast::Dockerfile;
@@ -30,7 +33,9 @@ use crate::resolver::Resolver;
 use crate::source::BuildSource;
 use crate::stamp::stamp;
 use crate::wiring::Services;
-use crate::worker::BuildWorker;
+use crate::worker::{BuildWorker, WorkError};
+
+pub(crate) use before::look_before;
 
 /// What a build made for one platform: an image whose layers are in the store.
 #[derive(Debug, Clone)]
@@ -59,6 +64,7 @@ pub(crate) async fn build(
     with: &Services,
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
+    on_failure: Option<&Arc<dyn Look>>,
 ) -> Result<Vec<Built>, CommandError> {
     note_isolation(with, progress);
     let dockerfile = parse(source, request, progress)?;
@@ -66,7 +72,7 @@ pub(crate) async fn build(
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
     let builds = platforms.into_iter().map(|platform| {
-        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations)
+        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations, on_failure)
     });
     futures_util::future::try_join_all(builds).await
 }
@@ -82,20 +88,12 @@ async fn build_one(
     with: &Services,
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
+    on_failure: Option<&Arc<dyn Look>>,
 ) -> Result<Built, CommandError> {
     let began = now();
-    let options = frontend_options(request, contexts, platform.clone());
-    let mut stages = frontend::plan(dockerfile, &options)?;
-    if let Some(epoch) = stages.epoch_source().cloned() {
-        let remote = with.remote(request.ssh.get("default").cloned());
-        stages.set_epoch(remote::time(&epoch, source.modified, &remote).await?);
-    }
-    let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
-    let lowered = frontend::lower(&stages, &bases)?;
-    report_findings(dockerfile, lowered.warnings, request, progress)?;
-
+    let lowered = lower(request, source, contexts, dockerfile, &platform, with, progress).await?;
     let graph = Arc::new(lowered.graph);
-    let executor = executor(request, contexts, with, progress)?;
+    let executor = executor(request, contexts, with, progress, on_failure.cloned())?;
     let worker = Arc::new(BuildWorker::new(with.store.clone(), executor));
     let solved =
         kiln_solver::solve(Arc::clone(&graph), lowered.root, Arc::clone(&worker), Arc::clone(progress)).await;
@@ -110,17 +108,7 @@ async fn build_one(
             request,
         },
     );
-    let output = solved.map_err(|error| {
-        let place = graph.vertex(error.vertex()).about.place.clone();
-        match error {
-            SolveError::Step { name, cause, .. } => {
-                CommandError::Step { name, place, cause: Box::new(cause) }
-            }
-            SolveError::Panic { ref name, .. } => {
-                CommandError::Step { name: name.clone(), place, cause: Box::new(error) }
-            }
-        }
-    })?;
+    let output = solved.map_err(|error| step_error(&graph, error))?;
     let Value::Snapshot(snapshot) = output else {
         unreachable!("a stage ends in a file system: contexts are only copied from")
     };
@@ -137,6 +125,39 @@ async fn build_one(
         .as_ref()
         .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
     Ok(Built { config, snapshot, base_layers, platform, epoch, facts })
+}
+
+/// From the tree to the graph of one platform.
+async fn lower(
+    request: &BuildRequest,
+    source: &BuildSource,
+    contexts: &Contexts,
+    dockerfile: &Dockerfile,
+    platform: &Platform,
+    with: &Services,
+    progress: &Arc<dyn Progress>,
+) -> Result<frontend::Lowered, CommandError> {
+    let options = frontend_options(request, contexts, platform.clone());
+    let mut stages = frontend::plan(dockerfile, &options)?;
+    if let Some(epoch) = stages.epoch_source().cloned() {
+        let remote = with.remote(request.ssh.get("default").cloned());
+        stages.set_epoch(remote::time(&epoch, source.modified, &remote).await?);
+    }
+    let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
+    let mut lowered = frontend::lower(&stages, &bases)?;
+    report_findings(dockerfile, std::mem::take(&mut lowered.warnings), request, progress)?;
+    Ok(lowered)
+}
+
+/// Where in the Dockerfile the solver failed.
+fn step_error(graph: &Graph, error: SolveError<WorkError>) -> CommandError {
+    let place = graph.vertex(error.vertex()).about.place.clone();
+    match error {
+        SolveError::Step { name, cause, .. } => CommandError::Step { name, place, cause: Box::new(cause) },
+        SolveError::Panic { ref name, .. } => {
+            CommandError::Step { name: name.clone(), place, cause: Box::new(error) }
+        }
+    }
 }
 
 pub(crate) fn time_of(epoch: i64) -> Option<SystemTime> {
@@ -222,6 +243,7 @@ fn executor(
     contexts: &Contexts,
     with: &Services,
     progress: &Arc<dyn Progress>,
+    on_failure: Option<Arc<dyn Look>>,
 ) -> Result<Executor, CommandError> {
     let argument = |name: &str| request.build_args.get(name).cloned().unwrap_or_default();
     let sandbox: Arc<dyn Sandbox> = match with.sandbox(request.runtime.as_deref()) {
@@ -253,6 +275,7 @@ fn executor(
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
         memory: request.memory,
         limits: request.limits.clone(),
+        on_failure,
         link_files: true,
         clock: now,
     }))

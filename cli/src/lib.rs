@@ -21,6 +21,7 @@ mod explain;
 mod history;
 mod imagetools;
 mod local;
+mod look;
 mod mend;
 mod output;
 mod outputs;

@@ -6,6 +6,13 @@ use clap::Args;
 
 use crate::progress::ProgressMode;
 
+/// `--on-failure`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnFailureAction {
+    /// A shell in the root that the step left.
+    Shell,
+}
+
 /// `kiln build`
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -66,6 +73,9 @@ pub(crate) struct BuildArgs {
     /// Write a page with the stages and the timeline of the build
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
+    /// What to do when a RUN step fails: shell opens one in its root, if there is a terminal
+    #[arg(long, value_enum, value_name = "ACTION")]
+    pub(crate) on_failure: Option<OnFailureAction>,
     /// Print the image's digest alone
     #[arg(short, long)]
     pub(crate) quiet: bool,
