@@ -233,6 +233,7 @@ pub(crate) fn frontend_options(
     };
     options.epoch = request.epoch;
     options.allow_insecure = request.allow_insecure;
+    options.devices.clone_from(&request.every_device);
     options.ignores = contexts.ignores();
     options
 }
@@ -275,6 +276,7 @@ fn executor(
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
         memory: request.memory,
         limits: request.limits.clone(),
+        devices: request.devices.clone(),
         on_failure,
         link_files: true,
         clock: now,

@@ -12,6 +12,7 @@ use kiln_core::{
 };
 use kiln_registry::{Client, Secret};
 
+use crate::cdi::DeviceRules;
 use crate::context::{ContextError, ContextTree, LocalContext};
 use crate::error::ExecutorError;
 use crate::exec::Look;
@@ -70,6 +71,8 @@ pub struct Services {
     pub memory: Option<i64>,
     /// Further limits of RUN steps.
     pub limits: ResourceLimits,
+    /// What devices RUN steps may have.
+    pub devices: DeviceRules,
     /// Looks at RUN steps that fail.
     pub on_failure: Option<Arc<dyn Look>>,
     /// Whether unchanged files may be linked from other layers: not where steps write into layer trees in place.

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
 
+pub mod cdi;
 mod changes;
 mod chroot;
 pub mod context;

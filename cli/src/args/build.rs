@@ -88,9 +88,15 @@ pub(crate) struct BuildArgs {
     /// SSH agent or key for RUN --mount=type=ssh, default|ID[=PATH]
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
-    /// Grant a right to the build: network.host, security.insecure
+    /// Grant a right to the build: network.host, security.insecure, device[=NAME]
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
+    /// Device for all RUN steps by its CDI name, vendor.com/class=name
+    #[arg(long = "device", value_name = "NAME")]
+    pub(crate) devices: Vec<String>,
+    /// Directory of CDI specifications in place of /etc/cdi and /var/run/cdi
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// Line for /etc/hosts in RUN steps, HOST:ADDRESS
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,

@@ -48,8 +48,11 @@ pub(crate) fn create(
     let view = services.store.layers().view(&image.snapshot)?;
     let mut request = process::request(args, image, &services.environment)?;
     let wanted = args.user.as_deref().unwrap_or(&image.config.config.user);
+    // Those of devices.
+    let groups = std::mem::take(&mut request.user.groups);
     request.user =
         kiln_executor::user(&view, wanted).map_err(|error| CommandError::Usage(error.to_string()))?;
+    request.user.groups.extend(groups);
     let containers = Containers::of(services.store.root());
     let volumes = Volumes::beside(&containers);
     let container = containers.make()?;

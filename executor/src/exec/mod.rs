@@ -15,6 +15,7 @@ use kiln_core::{
     ContentHash, Event, Exec, NetworkMode, SecurityMode, Snapshot, StableHash as _, StableHasher, StepId,
 };
 
+use crate::cdi;
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
 use crate::network::{NetworkError, NetworkRequest, PrivateNetwork};
@@ -87,12 +88,11 @@ fn prepare(inner: &Inner, exec: &Exec, inputs: &[Value], command: &str) -> Resul
     let view = inner.services.store.layers().view(base)?;
     let user = user(&view, &exec.user)
         .map_err(|cause| ExecutorError::User { command: command.to_owned(), cause: Arc::new(cause) })?;
-    if let Some((name, _)) = exec.devices.iter().find(|(_, required)| *required) {
-        return Err(ExecutorError::Device(name.clone()));
-    }
+    let devices = inner.services.devices.of_step(&exec.devices)?;
     let ground = Ground::new(&inner.services.store, base, (&exec.cwd, &user), Some(mount_points(inner)?))?;
     let mounted = mounts::mounts(inner, exec, inputs)?;
     let mut request = request(inner, exec, user, &mounted);
+    cdi::apply(&devices, &mut request)?;
     let network = match request.network {
         NetworkMode::Private => Some(private_network(inner)?),
         NetworkMode::Default | NetworkMode::Host | NetworkMode::None => None,
