@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::build::BuildArgs;
+pub(crate) use self::build::{BuildArgs, OnFailureAction};
 pub(crate) use self::container::{
     AttachArgs, ContainerCommand, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
     RmArgs, StartArgs, StopArgs, TopArgs,
@@ -362,6 +362,14 @@ pub(crate) enum DebugCommand {
         /// text, json or dot
         #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
         format: String,
+        /// The build, as for kiln build
+        #[command(flatten)]
+        build: Box<BuildArgs>,
+    },
+    /// Open a shell in the state before a RUN step, with its mounts and environment
+    Shell {
+        /// A line of it in the Dockerfile, or as in the progress: "build 2/5"
+        step: String,
         /// The build, as for kiln build
         #[command(flatten)]
         build: Box<BuildArgs>,

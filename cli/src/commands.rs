@@ -47,7 +47,9 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
         Command::SyncStore => return done(crate::durable::sync(&environment)),
-        Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
+        Command::Debug(command)
+            if !matches!(command, DebugCommand::Graph { .. } | DebugCommand::Shell { .. }) =>
+        {
             return done(debug::debug(command, &environment));
         }
         Command::Containers(command) | Command::Container(command) => {
@@ -95,6 +97,7 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         Command::Fsck(args) => fsck::fsck(args, services),
         Command::Info(args) => done(info::info(args, services)),
         Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, services)),
+        Command::Debug(DebugCommand::Shell { step, build }) => done(debug::shell(step, build, services)),
         Command::Version(_)
         | Command::Login(_)
         | Command::Logout(_)

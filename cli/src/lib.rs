@@ -22,6 +22,7 @@ mod explain;
 mod history;
 mod imagetools;
 mod local;
+mod look;
 mod mend;
 mod output;
 mod outputs;

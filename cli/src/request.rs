@@ -1,6 +1,7 @@
 //! What a build is asked to do: the command line as meant, every option typed, nothing looked at yet.
 
 mod attest;
+mod devices;
 mod error;
 pub(crate) mod filter;
 mod limit_flags;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
+use kiln_executor::cdi::DeviceRules;
 use kiln_executor::sandbox::ResourceLimits;
 
 pub(crate) use self::attest::Attests;
@@ -62,8 +64,14 @@ pub(crate) struct BuildRequest {
     pub(crate) secrets: BTreeMap<String, SecretFrom>,
     /// `--ssh`, id to agent socket.
     pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// `--runtime`.
+    pub(crate) runtime: Option<String>,
     /// `--allow security.insecure`.
     pub(crate) allow_insecure: bool,
+    /// Which devices RUN steps may have.
+    pub(crate) devices: DeviceRules,
+    /// Those that all of them ask for.
+    pub(crate) every_device: Vec<(String, bool)>,
     /// `--tag`.
     pub(crate) names: Vec<Reference>,
     /// What it ends in.
@@ -185,7 +193,10 @@ impl BuildRequest {
             limits: args.limits.request()?,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            runtime: args.runtime.clone(),
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),
+            devices: devices::rules(devices::directories(&args.cdi_spec_dirs), &args.allow, &args.devices),
+            every_device: devices::every_step(&args.devices)?,
             names: args.tags.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             outputs: outputs(args)?,
             annotations: Annotations::of_flags(&args.annotations)

@@ -9,7 +9,7 @@ use kiln_core::{NetworkMode, Ulimit};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, Mount, PosixRlimit, PosixRlimitBuilder,
     PosixRlimitType, Spec,
 };
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,9 @@ pub struct ProcessRequest {
     /// Devices of the host: their node there, and where the process has it.
     #[serde(default)]
     pub devices: Vec<(PathBuf, PathBuf)>,
+    /// Bind mounts that devices come with.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
 }
 
 impl ProcessRequest {
@@ -131,6 +134,7 @@ impl ProcessRequest {
             oom_score_adj: None,
             sysctls: HashMap::new(),
             devices: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 }
@@ -230,6 +234,9 @@ fn adapt(spec: &mut Spec, request: &ProcessRequest) -> Result<(), SpecError> {
     if let Some(root) = spec.root_mut() {
         root.set_readonly(Some(request.read_only_root));
     }
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    mounts.extend(request.mounts.iter().cloned());
+    spec.set_mounts(Some(mounts));
     if let Some(process) = spec.process_mut() {
         let rlimits = request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
         process.set_rlimits(Some(rlimits)).set_terminal(Some(request.terminal));

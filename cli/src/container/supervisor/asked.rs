@@ -208,7 +208,7 @@ impl Supervisor<'_> {
     fn visit(&mut self, id: u64, ask: &ExecAsk, fds: Vec<OwnedFd>) {
         let started = match self.main.as_ref().filter(|main| !main.starting) {
             Some(main) => visit::bundle(&self.config, self.state.pid, ask).and_then(|bundle| {
-                self.launcher
+                self.starter
                     .enter(&main.running, &bundle, visit::streams(ask, fds))
                     .map_err(|error| visit::visit_refusal(&error))
             }),
@@ -348,7 +348,7 @@ impl Supervisor<'_> {
                     stdout: Given::Given(write),
                     stderr: Given::Given(copy),
                 };
-                Some((self.launcher.enter(&main.running, &bundle, io).ok()?, read))
+                Some((self.starter.enter(&main.running, &bundle, io).ok()?, read))
             },
         );
         match entered {

@@ -8,7 +8,7 @@ use kiln_executor::isolation::{IsolationRequest, Rung, enter};
 use kiln_executor::network::Networks;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::Supervisor;
+use super::{Starter, Supervisor};
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
 use crate::container::protocol::{self, Answer};
@@ -72,8 +72,8 @@ fn supervise(root: &Path, id: &str, rung: Rung, socket: OwnedFd) -> Result<(), C
     let path = Environment::of_process().get("PATH").unwrap_or_default().to_owned();
     let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     let networks = Networks::new(isolation.launcher.clone(), rung, &path, resolv_conf);
-    let launcher = (&isolation.launcher, networks);
-    let supervisor = Supervisor::new((containers, container, config), lock, launcher, signals, None)?;
+    let starter = (Starter::of(&config, &isolation, rung, root)?, networks);
+    let supervisor = Supervisor::new((containers, container, config), lock, starter, signals, None)?;
     // From here on it is told by its answers.
     rustix::stdio::dup2_stdin(&null).map_err(|errno| failed(errno.into()))?;
     supervisor.serve(socket);

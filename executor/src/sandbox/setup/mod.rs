@@ -10,7 +10,7 @@ mod privileges;
 mod program;
 pub(crate) mod root;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 use std::convert::Infallible;
 use std::ffi::CString;
