@@ -20,7 +20,7 @@ pub(crate) use self::container::{
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
-pub(crate) use self::network::NetworkArgs;
+pub(crate) use self::network::{NetworkArgs, NetworkCommand};
 pub(crate) use self::run::RunArgs;
 use crate::progress::ProgressMode;
 
@@ -88,6 +88,15 @@ pub(crate) enum Command {
     Version(FormatArgs),
     /// Show what kiln can do on this machine, and why not more
     Info(FormatArgs),
+    /// Make and look at networks that containers share
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Hold a network until its last container has gone
+    #[command(name = crate::networks::HUB_WORD, hide = true)]
+    NetworkHub {
+        /// The network
+        name: String,
+    },
     /// Make what is stored outlast a power cut
     #[command(name = crate::durable::WORD, hide = true)]
     SyncStore,

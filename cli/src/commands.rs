@@ -13,6 +13,7 @@ mod info;
 mod inspect;
 mod load;
 mod login;
+mod network;
 mod past;
 mod prune;
 mod pull;
@@ -46,6 +47,8 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
         Command::SyncStore => return done(crate::durable::sync(&environment)),
+        Command::Network(command) => return done(network::network(command, cli, &environment)),
+        Command::NetworkHub { name } => return done(network::hub(name, cli, &environment)),
         Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
             return done(debug::debug(command, &environment));
         }
@@ -97,6 +100,8 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         | Command::Login(_)
         | Command::Logout(_)
         | Command::SyncStore
+        | Command::Network(_)
+        | Command::NetworkHub { .. }
         | Command::Debug(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -22,6 +22,7 @@ mod history;
 mod imagetools;
 mod local;
 mod mend;
+mod networks;
 mod output;
 mod outputs;
 mod pack;

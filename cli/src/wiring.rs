@@ -19,6 +19,8 @@ use crate::error::CommandError;
 pub(crate) struct Services {
     /// The process around kiln.
     pub(crate) environment: Environment,
+    /// The user's directory: the store's, but for parts of it that rungs do not share.
+    pub(crate) root: PathBuf,
     /// The store.
     pub(crate) store: Store,
     /// How steps are shut in, or why they cannot be: only commands that run something mind.
@@ -61,10 +63,10 @@ impl Services {
             Ok(_) | Err(_) => OverlayXattrs::User,
         };
         // Trees whose owners are recorded mean nothing to the other rungs, nor theirs here.
-        let root = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root };
-        let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+        let own = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root.clone() };
+        let store = Store::open(StoreOptions { root: own, xattrs, boot_id: boot_id(), clock: now })?;
         tell(&store);
-        Ok(Self { environment, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
+        Ok(Self { environment, root, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
     }
 
     /// Opens the store anew, because its index was found damaged.

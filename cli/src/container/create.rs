@@ -156,7 +156,7 @@ fn furnish(
         labels,
         exposed: image_config.exposed_ports.keys().cloned().collect(),
         network: args.network.network.clone(),
-        networking: ContainerNetwork::new(&args.network, image)?,
+        networking: ContainerNetwork::new(&args.network, image, &services.root)?,
     };
     Ok((config, plain))
 }

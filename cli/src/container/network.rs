@@ -2,16 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use kiln_cache::ImageRecord;
 use kiln_core::NetworkMode;
-use kiln_executor::network::{NetworkRequest, Networks, PortMapping, PrivateNetwork};
+use kiln_executor::isolation::{Isolation, Rung};
+use kiln_executor::network::{
+    Membership, NetworkKind, NetworkRequest, Networks, PortMapping, PrivateNetwork,
+};
 use kiln_executor::spec::ProcessRequest;
 use serde::{Deserialize, Serialize};
 
 use crate::args::NetworkArgs;
 use crate::container::error::ContainerError;
+use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::networks::UserNetworks;
 use crate::request::UsageError;
 use crate::request::network::{self, NetworkChoice};
 use crate::wiring::Services;
@@ -27,6 +33,12 @@ pub(crate) struct ContainerNetwork {
     pub(crate) dns: Vec<IpAddr>,
     /// `--dns-search`.
     pub(crate) search: Vec<String>,
+    /// `--network-alias`: what it is called in a user network besides its own name.
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
+    /// The user's directory, which user networks are in.
+    #[serde(default)]
+    pub(crate) root: PathBuf,
 }
 
 impl ContainerNetwork {
@@ -34,7 +46,7 @@ impl ContainerNetwork {
     ///
     /// # Errors
     /// A flag that cannot be understood, or does not go with another.
-    pub(crate) fn new(args: &NetworkArgs, image: &ImageRecord) -> Result<Self, UsageError> {
+    pub(crate) fn new(args: &NetworkArgs, image: &ImageRecord, root: &Path) -> Result<Self, UsageError> {
         let mut publish = Vec::new();
         for text in &args.publish {
             publish.extend(network::publish(text)?);
@@ -53,44 +65,59 @@ impl ContainerNetwork {
             return Err(UsageError::Conflict(problem.to_owned()));
         }
         let dns = args.dns.iter().map(|text| network::server(text)).collect::<Result<_, _>>()?;
-        Ok(Self { choice, publish, dns, search: args.dns_search.clone() })
+        let (search, aliases) = (args.dns_search.clone(), args.network_alias.clone());
+        Ok(Self { choice, publish, dns, search, aliases, root: root.to_owned() })
     }
 
-    /// Makes the network and has `process` join it. The network lasts as long as what is returned.
+    /// Makes the network and has `process` join it. The network lasts as long as what is returned. `names`: what the
+    /// container is called in a user network besides its aliases.
     ///
     /// # Errors
     /// If the network cannot be made: a port is in use, something is not installed.
     pub(crate) fn start(
         &self,
         networks: &Networks,
+        names: impl IntoIterator<Item = String>,
         process: &mut ProcessRequest,
     ) -> Result<Option<PrivateNetwork>, ContainerError> {
-        let refuse = |message| ContainerError::Refused { code: 125, message };
-        let request = NetworkRequest {
+        let mut request = NetworkRequest {
             publish: self.publish.clone(),
             dns: self.dns.clone(),
             search: self.search.clone(),
+            kind: NetworkKind::Private,
         };
+        // Until the container has joined.
+        let mut _joining = None;
         let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
         process.resolv_conf = Some(request.resolv_conf(&host));
         match &self.choice {
             NetworkChoice::Host => process.network = NetworkMode::Host,
             NetworkChoice::None => process.network = NetworkMode::None,
-            NetworkChoice::Private => {
-                process.network = NetworkMode::Private;
-                let network = networks.start(&request)?;
-                process.resolv_conf = Some(network.resolv_conf().to_vec());
-                process.joined = Some(network.joined());
-                return Ok(Some(network));
-            }
+            NetworkChoice::Private => process.network = NetworkMode::Private,
             NetworkChoice::Named(name) => {
-                return Err(refuse(format!("there is no network `{name}`")));
+                process.network = NetworkMode::Private;
+                let (directory, joining) = UserNetworks::of(&self.root).open(name)?;
+                _joining = Some(joining);
+                let mut all = self.aliases.clone();
+                for name in names {
+                    if !all.contains(&name) {
+                        all.push(name);
+                    }
+                }
+                request.kind = NetworkKind::Member(Membership { directory, names: all });
             }
             NetworkChoice::Container(name) => {
-                return Err(refuse(format!("there is no container `{name}`")));
+                let message = format!("there is no container `{name}`");
+                return Err(ContainerError::Refused { code: 125, message });
             }
         }
-        Ok(None)
+        if process.network != NetworkMode::Private {
+            return Ok(None);
+        }
+        let network = networks.start(&request)?;
+        process.resolv_conf = Some(network.resolv_conf().to_vec());
+        process.joined = Some(network.joined());
+        Ok(Some(network))
     }
 }
 
@@ -99,10 +126,13 @@ impl ContainerNetwork {
 /// # Errors
 /// Why nothing can.
 pub(crate) fn networks(services: &Services) -> Result<Networks, CommandError> {
-    let launcher = services.launcher()?.clone();
     let isolation =
         services.isolation.as_ref().map_err(|error| CommandError::NoIsolation(error.to_string()))?;
-    let path = services.environment.get("PATH").unwrap_or_default();
-    let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    Ok(Networks::new(launcher, isolation.rung, path, resolv_conf))
+    Ok(networks_in(isolation, isolation.rung, &services.environment))
+}
+
+/// Makes private networks from within this isolation, for a user of that rung.
+pub(crate) fn networks_in(isolation: &Isolation, rung: Rung, environment: &Environment) -> Networks {
+    let path = environment.get("PATH").unwrap_or_default();
+    Networks::new(isolation, rung, path, std::fs::read("/etc/resolv.conf").unwrap_or_default())
 }

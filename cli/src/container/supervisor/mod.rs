@@ -30,6 +30,7 @@ use super::bundle;
 use super::config::Config;
 use super::directory::{Container, Containers};
 use super::error::ContainerError;
+use super::id;
 use super::log::{Log, Stream};
 use super::protocol::{self, Answer};
 use super::state::{HealthState, State, Status};
@@ -344,10 +345,12 @@ impl<'a> Supervisor<'a> {
 
     fn try_start(&mut self) -> Result<Running, Refusal> {
         let mut process = self.config.process.clone();
+        let names =
+            [self.container.name(), id::short(&self.container.id).to_owned(), process.hostname.clone()];
         self.network = self
             .config
             .networking
-            .start(&self.networks, &mut process)
+            .start(&self.networks, names, &mut process)
             .map_err(|error| (125, crate::report::chain(&error)))?;
         let io = if self.config.process.terminal {
             let (rows, columns) = self.window;
