@@ -7,6 +7,7 @@ mod imagetools;
 mod limits;
 mod network;
 mod run;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -14,14 +15,15 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::BuildArgs;
 pub(crate) use self::container::{
-    AttachArgs, ContainerCommand, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
-    RmArgs, StartArgs, StopArgs, TopArgs,
+    AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
+    PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StopArgs, TopArgs,
 };
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
 pub(crate) use self::network::{NetworkArgs, NetworkCommand};
 pub(crate) use self::run::RunArgs;
+pub(crate) use self::volume::VolumeCommand;
 use crate::progress::ProgressMode;
 
 /// Builds container images from Dockerfiles, pushes them, and runs them. No daemon.
@@ -50,7 +52,7 @@ pub(crate) enum Command {
     Containers(ContainerCommand),
     /// The same, as a group
     #[command(subcommand, hide = true)]
-    Container(ContainerCommand),
+    Container(ContainerGroup),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Upload an image to a registry
@@ -91,6 +93,9 @@ pub(crate) enum Command {
     /// Make and look at networks that containers share
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Make and look at directories that outlive containers
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Hold a network until its last container has gone
     #[command(name = crate::networks::HUB_WORD, hide = true)]
     NetworkHub {
@@ -103,6 +108,16 @@ pub(crate) enum Command {
     /// Look at what kiln makes of a Dockerfile
     #[command(subcommand)]
     Debug(DebugCommand),
+}
+
+impl Command {
+    /// The command about containers that it is, by whichever name.
+    pub(crate) fn of_containers(&self) -> Option<&ContainerCommand> {
+        match self {
+            Self::Containers(command) | Self::Container(ContainerGroup::One(command)) => Some(command),
+            _ => None,
+        }
+    }
 }
 
 /// `kiln pull`

@@ -33,8 +33,12 @@ impl Services {
     /// Enters the isolation and opens the store. No thread may run yet.
     ///
     /// # Errors
-    /// If the store cannot be opened.
-    pub(crate) fn open(cli: &Cli, environment: Environment) -> Result<Self, CommandError> {
+    /// If the store cannot be opened. `beside`: the process whose network is to be joined, if one is.
+    pub(crate) fn open(
+        cli: &Cli,
+        environment: Environment,
+        beside: Option<u32>,
+    ) -> Result<Self, CommandError> {
         let wanted = match cli.isolation.as_str() {
             "auto" | "" | "default" => None,
             name => Some(
@@ -50,8 +54,8 @@ impl Services {
         };
         let root = environment.store_root(cli.root.as_deref());
         let root = std::path::absolute(&root).unwrap_or(root);
-        let isolation =
-            enter(&IsolationRequest { wanted, login: environment.get("USER").map(str::to_owned) });
+        let login = environment.get("USER").map(str::to_owned);
+        let isolation = enter(&IsolationRequest { wanted, login, beside });
         // A store of plain trees can be worked with on every rung that knows owners.
         let plain = OverlayXattrs::recorded(&root) == Some(OverlayXattrs::Plain);
         let xattrs = match &isolation {

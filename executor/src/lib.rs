@@ -27,6 +27,6 @@ pub mod waiting;
 
 pub use changes::{FileChange, FileState, changes};
 pub use error::ExecutorError;
-pub use exec::{Ground, make_directory, user};
+pub use exec::{Ground, group, make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
 pub use file::{FileError, LeftOut, LinkLoop, ModeError};

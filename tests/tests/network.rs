@@ -384,9 +384,10 @@ fn address_in(line: &str) -> String {
 }
 
 /// Fetches a page in a container. The connection stays open in both directions until the server has answered: old versions
-/// of pasta send again and again what comes after one direction was closed.
+/// of pasta send again and again what comes after one direction was closed. Whoever answers for an address that nobody has
+/// may keep it open for ever.
 fn fetch(host: &str, port: u16) -> String {
-    format!("(echo GET / HTTP/1.0; echo; sleep 1) | nc -w 3 {host} {port}")
+    format!("(echo GET / HTTP/1.0; echo; sleep 1) | timeout 8 nc -w 3 {host} {port}")
 }
 
 #[test]

@@ -109,6 +109,38 @@ pub(crate) enum ContainerCommand {
     Top(TopArgs),
     /// Give a container another name
     Rename(RenameArgs),
+    /// Show the published ports of a container
+    Port(PortArgs),
+}
+
+/// `kiln container`: the same and what `kiln` has another meaning for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerGroup {
+    /// One of the commands that need no group.
+    #[command(flatten)]
+    One(ContainerCommand),
+    /// Remove containers that do not run
+    Prune(PruneContainersArgs),
+}
+
+/// `kiln container prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneContainersArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only what fits: until=24h, label=K[=V], label!=K[=V]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+/// `kiln port`
+#[derive(Debug, Args)]
+pub(crate) struct PortArgs {
+    /// The container
+    pub(crate) container: String,
+    /// One of its ports, 80/tcp
+    pub(crate) port: Option<String>,
 }
 
 /// `kiln start`

@@ -55,8 +55,8 @@ pub(crate) fn network(
 pub(crate) fn hub(name: &str, cli: &Cli, environment: &Environment) -> Result<(), CommandError> {
     // Not the terminal's of the container that needed it first.
     let _ = rustix::process::setsid();
-    let isolation = enter(&IsolationRequest { wanted: None, login: None })
-        .map_err(|error| CommandError::NoIsolation(error.to_string()))?;
+    let isolation =
+        enter(&IsolationRequest::default()).map_err(|error| CommandError::NoIsolation(error.to_string()))?;
     let request = UserNetworks::of(&environment.store_root(cli.root.as_deref())).hub(name)?;
     let request = NetworkRequest { kind: NetworkKind::Hub(request), ..NetworkRequest::default() };
     let network = networks_in(&isolation, isolation.rung, environment).start(&request)?;

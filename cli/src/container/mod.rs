@@ -6,6 +6,7 @@
 //! | `create`, `process`, `mounts`, `fill` | from flags and an image to a [`config::Config`] |
 //! | `directory`, `config`, `state`, `name`, `id`, `removal` | what is kept of a container, and finding it |
 //! | `volume` | directories that outlive containers |
+//! | `network`, `sharing`, `ports` | its network, or that of another |
 //! | `bundle`, `supervisor`, `processes` | the process that looks after a container |
 //! | `protocol`, `client`, `attach` | speaking to it |
 //! | `log` | what the container wrote |
@@ -18,6 +19,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod directory;
+pub(crate) mod disk;
 pub(crate) mod error;
 mod fill;
 pub(crate) mod id;
@@ -25,10 +27,12 @@ pub(crate) mod log;
 mod mounts;
 mod name;
 pub(crate) mod network;
+pub(crate) mod ports;
 pub(crate) mod process;
 mod processes;
 pub(crate) mod protocol;
 pub(crate) mod removal;
+pub(crate) mod sharing;
 pub(crate) mod signal;
 pub(crate) mod state;
 pub(crate) mod supervisor;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_cache::ImageRecord;
 use kiln_core::NetworkMode;
@@ -13,12 +13,14 @@ use kiln_executor::network::{
 use kiln_executor::spec::ProcessRequest;
 use serde::{Deserialize, Serialize};
 
-use crate::args::NetworkArgs;
-use crate::container::error::ContainerError;
+use super::directory::Containers;
+use super::error::ContainerError;
+use super::sharing;
+use super::state::Connected;
+use crate::args::RunArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::networks::UserNetworks;
-use crate::request::UsageError;
 use crate::request::network::{self, NetworkChoice};
 use crate::wiring::Services;
 
@@ -46,7 +48,8 @@ impl ContainerNetwork {
     ///
     /// # Errors
     /// A flag that cannot be understood, or does not go with another.
-    pub(crate) fn new(args: &NetworkArgs, image: &ImageRecord, root: &Path) -> Result<Self, UsageError> {
+    pub(crate) fn new(run: &RunArgs, image: &ImageRecord, services: &Services) -> Result<Self, CommandError> {
+        let args = &run.network;
         let mut publish = Vec::new();
         for text in &args.publish {
             publish.extend(network::publish(text)?);
@@ -59,14 +62,23 @@ impl ContainerNetwork {
                 publish.extend(exposed.filter(|port| !named.contains(&(port.container_port, port.protocol))));
             }
         }
-        let choice = network::choice(&args.network, !publish.is_empty())?;
-        if let (NetworkChoice::Container(_), false) = (&choice, publish.is_empty()) {
-            let problem = "ports are published by the container whose network it is: --publish does not go with --network container:NAME";
-            return Err(UsageError::Conflict(problem.to_owned()));
+        let mut choice = network::choice(&args.network, !publish.is_empty())?;
+        if let NetworkChoice::Container(name) = &mut choice {
+            sharing::check(run)?;
+            // Whatever it is called later.
+            *name = Containers::of(services.store.root()).find(name)?.id;
         }
         let dns = args.dns.iter().map(|text| network::server(text)).collect::<Result<_, _>>()?;
         let (search, aliases) = (args.dns_search.clone(), args.network_alias.clone());
-        Ok(Self { choice, publish, dns, search, aliases, root: root.to_owned() })
+        Ok(Self { choice, publish, dns, search, aliases, root: services.root.clone() })
+    }
+
+    /// What `inspect` says of it: another container by its id, everything else as typed.
+    pub(crate) fn mode(&self, typed: &str) -> String {
+        match &self.choice {
+            NetworkChoice::Container(id) => format!("container:{id}"),
+            _ => typed.to_owned(),
+        }
     }
 
     /// Makes the network and has `process` join it. The network lasts as long as what is returned. `names`: what the
@@ -76,10 +88,10 @@ impl ContainerNetwork {
     /// If the network cannot be made: a port is in use, something is not installed.
     pub(crate) fn start(
         &self,
-        networks: &Networks,
+        (networks, containers): (&Networks, &Containers),
         names: impl IntoIterator<Item = String>,
         process: &mut ProcessRequest,
-    ) -> Result<Option<PrivateNetwork>, ContainerError> {
+    ) -> Result<(Option<PrivateNetwork>, Connected), ContainerError> {
         let mut request = NetworkRequest {
             publish: self.publish.clone(),
             dns: self.dns.clone(),
@@ -106,18 +118,22 @@ impl ContainerNetwork {
                 }
                 request.kind = NetworkKind::Member(Membership { directory, names: all });
             }
-            NetworkChoice::Container(name) => {
-                let message = format!("there is no container `{name}`");
-                return Err(ContainerError::Refused { code: 125, message });
-            }
+            NetworkChoice::Container(id) => return Ok((None, sharing::join(containers, id, process)?)),
         }
         if process.network != NetworkMode::Private {
-            return Ok(None);
+            let resolv_conf = process.resolv_conf.clone();
+            return Ok((None, Connected { resolv_conf, ..Connected::default() }));
         }
         let network = networks.start(&request)?;
         process.resolv_conf = Some(network.resolv_conf().to_vec());
         process.joined = Some(network.joined());
-        Ok(Some(network))
+        let connected = Connected {
+            addresses: network.addresses().to_vec(),
+            host: network.host(),
+            published: network.published().to_vec(),
+            resolv_conf: process.resolv_conf.clone(),
+        };
+        Ok((Some(network), connected))
     }
 }
 

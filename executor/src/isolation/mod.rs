@@ -62,6 +62,8 @@ pub struct IsolationRequest {
     pub wanted: Option<Rung>,
     /// The user's login name (`$USER`), for a user that `/etc/passwd` does not list.
     pub login: Option<String>,
+    /// An ordinary user's process whose user namespace is entered instead of a new one, because a network of it is to be joined.
+    pub beside: Option<u32>,
 }
 
 /// A rung that could not be taken.
@@ -123,6 +125,13 @@ fn reasons(skipped: &[Skipped]) -> String {
 pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
     let alone = SingleThreaded::check().map_err(IsolationError::Launcher)?.ok_or(IsolationError::Threads)?;
     let mut skipped = Vec::new();
+    if let Some(process) = request.beside.filter(|_| !rustix::process::geteuid().is_root()) {
+        let entered = user_namespace::enter_that_of(process).and_then(|rung| settle_mounts().map(|()| rung));
+        return match entered {
+            Ok(rung) => finish(rung, skipped, &alone),
+            Err(reason) => Err(IsolationError::NoRung(vec![Skipped { rung: Rung::SubordinateIds, reason }])),
+        };
+    }
     let rungs = [Rung::Root, Rung::SubordinateIds, Rung::SingleId, Rung::Chroot];
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut namespace = UserNamespace::Outside;

@@ -9,6 +9,8 @@ mod listing;
 mod logs;
 mod moby;
 mod restart;
+mod sharing;
 mod supervisor;
+mod volume_commands;
 mod volumes;
 mod world;

@@ -6,6 +6,7 @@ mod image;
 mod inspect;
 mod list;
 mod logs;
+mod port;
 mod remove;
 mod run;
 mod start;
@@ -14,6 +15,7 @@ mod stop;
 use std::process::ExitCode;
 
 pub(crate) use inspect::inspect;
+pub(crate) use remove::prune;
 
 use super::{CommandError, print};
 use crate::args::{ContainerCommand, NamesArgs, RenameArgs, TopArgs};
@@ -44,6 +46,7 @@ pub(crate) fn perform_lightly(
         ContainerCommand::Wait(args) => wait(args, containers),
         ContainerCommand::Top(args) => top(args, containers),
         ContainerCommand::Rename(args) => rename(args, containers),
+        ContainerCommand::Port(args) => port::port(args, containers),
         ContainerCommand::Run(_)
         | ContainerCommand::Create(_)
         | ContainerCommand::Start(_)

@@ -33,7 +33,7 @@ use super::error::ContainerError;
 use super::id;
 use super::log::{Log, Stream};
 use super::protocol::{self, Answer};
-use super::state::{HealthState, State, Status};
+use super::state::{Connected, HealthState, State, Status};
 use crate::environment::{boot_id, now, rfc3339};
 
 /// Somebody who speaks to the supervisor.
@@ -347,10 +347,11 @@ impl<'a> Supervisor<'a> {
         let mut process = self.config.process.clone();
         let names =
             [self.container.name(), id::short(&self.container.id).to_owned(), process.hostname.clone()];
-        self.network = self
+        let network = (&self.networks, &self.containers);
+        (self.network, self.state.network) = self
             .config
             .networking
-            .start(&self.networks, names, &mut process)
+            .start(network, names, &mut process)
             .map_err(|error| (125, crate::report::chain(&error)))?;
         let io = if self.config.process.terminal {
             let (rows, columns) = self.window;
@@ -433,6 +434,7 @@ impl<'a> Supervisor<'a> {
         let began = main.as_ref().map(|main| main.began);
         drop(main);
         self.network = None;
+        self.state.network = Connected::default();
         match end {
             Ok(exit) => {
                 self.state.exit_code = exit.code();
