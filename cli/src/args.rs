@@ -2,6 +2,7 @@
 
 mod build;
 mod container;
+mod files;
 mod history;
 mod imagetools;
 mod limits;
@@ -18,6 +19,7 @@ pub(crate) use self::container::{
     AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
     PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StopArgs, TopArgs,
 };
+pub(crate) use self::files::{CommitArgs, CopyArgs, DiffArgs, ExportArgs};
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::RunArgs;
+use super::{CommitArgs, CopyArgs, DiffArgs, ExportArgs, RunArgs};
 
 /// What keeps a container: options of `kiln run` and `kiln create` about its life.
 #[derive(Debug, Args)]
@@ -111,6 +111,14 @@ pub(crate) enum ContainerCommand {
     Rename(RenameArgs),
     /// Show the published ports of a container
     Port(PortArgs),
+    /// Copy files between a container and the host
+    Cp(CopyArgs),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArgs),
+    /// Write a container's files as a tar archive
+    Export(ExportArgs),
+    /// Make an image of a container
+    Commit(CommitArgs),
 }
 
 /// `kiln container`: the same and what `kiln` has another meaning for.

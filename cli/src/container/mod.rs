@@ -9,14 +9,16 @@
 //! | `network`, `sharing`, `ports` | its network, or that of another |
 //! | `bundle`, `supervisor`, `processes` | the process that looks after a container |
 //! | `protocol`, `client`, `attach` | speaking to it |
+//! | `copy` | files in and out, and what a container has changed |
 //! | `log` | what the container wrote |
 //!
 //! **Invariant:** only a supervisor writes a container's state, and only while it holds the container's lock.
 
 pub(crate) mod attach;
-mod bundle;
+pub(crate) mod bundle;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod directory;
 pub(crate) mod disk;

@@ -12,6 +12,7 @@ mod user_namespace;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -19,7 +20,8 @@ use rustix::thread::UnshareFlags;
 
 use crate::launcher::{Launcher, Way};
 use crate::owners;
-use crate::sandbox::setup::Marks;
+use crate::sandbox::setup::{Marks, mount_tree};
+use crate::sandbox::{SandboxError, Tree};
 use crate::sys::{self, SingleThreaded};
 use rehearsal::rehearse;
 use user_namespace::Subordinate;
@@ -90,6 +92,18 @@ pub struct Isolation {
 }
 
 impl Isolation {
+    /// Mounts a root file system, attached nowhere: a descriptor of its root. It goes with the descriptor.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mount(&self, tree: &Tree) -> Result<OwnedFd, SandboxError> {
+        let marks = if self.user_xattrs { Marks::User } else { Marks::Trusted };
+        mount_tree(tree, marks).map_err(|failure| SandboxError::Setup {
+            operation: failure.operation,
+            cause: io::Error::from_raw_os_error(failure.errno),
+        })
+    }
+
     /// Why layers cannot be stacked by overlayfs in a store at `root`, if they cannot: steps work in plain directories then.
     pub fn cannot_stack(&self, root: &Path) -> Option<String> {
         match self.rung {

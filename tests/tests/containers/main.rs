@@ -1,6 +1,8 @@
 //! Containers for daily use: a test file a family of commands, as root and as an ordinary user.
 
 mod bad_input;
+mod changes;
+mod copying;
 mod exec;
 mod foreground;
 mod health;

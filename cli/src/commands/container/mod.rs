@@ -1,6 +1,8 @@
 //! The commands about containers, a file a family.
 
 mod attach;
+mod changes;
+mod cp;
 mod exec;
 mod image;
 mod inspect;
@@ -51,6 +53,10 @@ pub(crate) fn perform_lightly(
         | ContainerCommand::Create(_)
         | ContainerCommand::Start(_)
         | ContainerCommand::Restart(_)
+        | ContainerCommand::Cp(_)
+        | ContainerCommand::Diff(_)
+        | ContainerCommand::Export(_)
+        | ContainerCommand::Commit(_)
         | ContainerCommand::Rm(_) => return None,
     })
 }
@@ -67,6 +73,10 @@ pub(crate) fn perform(command: &ContainerCommand, services: &Services) -> Result
         ContainerCommand::Start(args) => start::start(args, services, &containers),
         ContainerCommand::Restart(args) => start::restart(args, services, &containers),
         ContainerCommand::Rm(args) => remove::remove(args, services, &containers),
+        ContainerCommand::Cp(args) => cp::cp(args, services, &containers),
+        ContainerCommand::Diff(args) => changes::diff(args, services, &containers),
+        ContainerCommand::Export(args) => changes::export(args, services, &containers),
+        ContainerCommand::Commit(args) => changes::commit(args, services, &containers),
         // The others were performed before the store was opened.
         _ => Ok(ExitCode::SUCCESS),
     }
