@@ -2,11 +2,13 @@
 
 mod build;
 mod container;
+mod files;
 mod history;
 mod imagetools;
 mod limits;
 mod network;
 mod run;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -14,14 +16,16 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::{BuildArgs, OnFailureAction};
 pub(crate) use self::container::{
-    AttachArgs, ContainerCommand, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
-    RmArgs, StartArgs, StopArgs, TopArgs,
+    AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
+    PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StopArgs, TopArgs,
 };
+pub(crate) use self::files::{CommitArgs, CopyArgs, DiffArgs, ExportArgs};
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
-pub(crate) use self::network::NetworkArgs;
+pub(crate) use self::network::{NetworkArgs, NetworkCommand};
 pub(crate) use self::run::RunArgs;
+pub(crate) use self::volume::VolumeCommand;
 use crate::progress::ProgressMode;
 
 /// Builds container images from Dockerfiles, pushes them, and runs them. No daemon.
@@ -50,7 +54,7 @@ pub(crate) enum Command {
     Containers(ContainerCommand),
     /// The same, as a group
     #[command(subcommand, hide = true)]
-    Container(ContainerCommand),
+    Container(ContainerGroup),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Upload an image to a registry
@@ -63,8 +67,6 @@ pub(crate) enum Command {
     Rmi(RmiArgs),
     /// Show a container's or an image's configuration
     Inspect(InspectArgs),
-    /// Show what one image has that another has not
-    Diff(DiffArgs),
     /// List past builds and show them, or show how an image was made
     History(HistoryArgs),
     /// Write images to a tar archive
@@ -90,12 +92,34 @@ pub(crate) enum Command {
     Version(FormatArgs),
     /// Show what kiln can do on this machine, and why not more
     Info(FormatArgs),
+    /// Make and look at networks that containers share
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Make and look at directories that outlive containers
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Hold a network until its last container has gone
+    #[command(name = crate::networks::HUB_WORD, hide = true)]
+    NetworkHub {
+        /// The network
+        name: String,
+    },
     /// Make what is stored outlast a power cut
     #[command(name = crate::durable::WORD, hide = true)]
     SyncStore,
     /// Look at what kiln makes of a Dockerfile
     #[command(subcommand)]
     Debug(DebugCommand),
+}
+
+impl Command {
+    /// The command about containers that it is, by whichever name.
+    pub(crate) fn of_containers(&self) -> Option<&ContainerCommand> {
+        match self {
+            Self::Containers(command) | Self::Container(ContainerGroup::One(command)) => Some(command),
+            _ => None,
+        }
+    }
 }
 
 /// `kiln pull`
@@ -188,17 +212,6 @@ pub(crate) struct InspectArgs {
     /// Print the packages (SPDX): of an image of the store as it is, of others as stated beside them
     #[arg(long)]
     pub(crate) sbom: bool,
-}
-
-/// `kiln diff`
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    /// The older image and the newer one
-    #[arg(required = true, num_args = 2, value_names = ["OLD", "NEW"])]
-    pub(crate) names: Vec<String>,
-    /// table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
-    pub(crate) format: String,
 }
 
 /// `kiln save`

@@ -1,9 +1,9 @@
 //! The commands, one file each, and what they share: the store, the ways out, the error.
 
 mod build;
+mod compare;
 mod container;
 mod debug;
-mod diff;
 mod du;
 mod fsck;
 mod history;
@@ -14,6 +14,7 @@ mod info;
 mod inspect;
 mod load;
 mod login;
+mod network;
 mod past;
 mod prune;
 mod pull;
@@ -22,6 +23,7 @@ mod rmi;
 mod save;
 mod tag;
 mod version;
+mod volume;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 use kiln_cache::{ImageRecord, Store};
 use kiln_core::LayerId;
 
-use crate::args::{Cli, Command, DebugCommand};
+use crate::args::{Cli, Command, ContainerGroup, DebugCommand};
 use crate::container::directory::Containers;
 use crate::environment::Environment;
 pub(crate) use crate::error::CommandError;
@@ -41,31 +43,35 @@ use crate::wiring::Services;
 /// Why it could not be done, for people.
 pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, CommandError> {
     let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
+    let mut beside = None;
     // What needs no store does not make one.
     match &cli.command {
         Command::Version(args) => return done(version::version(args)),
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
         Command::SyncStore => return done(crate::durable::sync(&environment)),
+        Command::Network(command) => return done(network::network(command, cli, &environment)),
+        Command::NetworkHub { name } => return done(network::hub(name, cli, &environment)),
         Command::Debug(command)
             if !matches!(command, DebugCommand::Graph { .. } | DebugCommand::Shell { .. }) =>
         {
             return done(debug::debug(command, &environment));
         }
-        Command::Containers(command) | Command::Container(command) => {
-            let root = environment.store_root(cli.root.as_deref());
-            let root = std::path::absolute(&root).unwrap_or(root);
-            // Who has one id alone has a store of another kind, in a place of its own.
-            let single = root.join("single-id");
-            let is_single = !root.join("kind").exists() && single.join("kind").exists();
-            let containers = Containers::of(if is_single { &single } else { &root });
-            if let Some(performed) = container::perform_lightly(command, &containers, &environment) {
-                return performed;
-            }
-        }
         _ => {}
     }
-    let mut services = Services::open(cli, environment)?;
+    if let Some(command) = cli.command.of_containers() {
+        let root = environment.store_root(cli.root.as_deref());
+        let root = std::path::absolute(&root).unwrap_or(root);
+        // Who has one id alone has a store of another kind, in a place of its own.
+        let single = root.join("single-id");
+        let is_single = !root.join("kind").exists() && single.join("kind").exists();
+        let containers = Containers::of(if is_single { &single } else { &root });
+        if let Some(performed) = container::perform_lightly(command, &containers, &environment) {
+            return performed;
+        }
+        beside = crate::container::sharing::beside(command, &containers);
+    }
+    let mut services = Services::open(cli, environment, beside)?;
     let mut performed = perform_in(cli, &services);
     if performed.as_ref().is_err_and(crate::mend::is_damaged_index) {
         services.reopen()?;
@@ -79,7 +85,11 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
     let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
     match &cli.command {
         Command::Build(args) => build::build(args, services),
-        Command::Containers(command) | Command::Container(command) => container::perform(command, services),
+        Command::Containers(command) | Command::Container(ContainerGroup::One(command)) => {
+            container::perform(command, services)
+        }
+        Command::Container(ContainerGroup::Prune(args)) => done(container::prune(args, services)),
+        Command::Volume(command) => volume::volume(command, services),
         Command::Pull(args) => done(pull::pull(args, services)),
         Command::Push(args) => done(push::push(args, services)),
         Command::Images(args) => done(images::images(args, services)),
@@ -87,7 +97,6 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         Command::Tag(args) => done(tag::tag(args, services)),
         Command::Rmi(args) => done(rmi::rmi(args, services)),
         Command::Inspect(args) => done(inspect::inspect(args, services)),
-        Command::Diff(args) => done(diff::diff(args, services)),
         Command::History(args) => done(history::history(args, services)),
         Command::Save(args) => done(save::save(args, services)),
         Command::Load(args) => done(load::load(args, services)),
@@ -102,6 +111,8 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         | Command::Login(_)
         | Command::Logout(_)
         | Command::SyncStore
+        | Command::Network(_)
+        | Command::NetworkHub { .. }
         | Command::Debug(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -76,6 +76,9 @@ pub(crate) enum CommandError {
     /// A sandbox.
     #[error(transparent)]
     Sandbox(#[from] kiln_executor::sandbox::SandboxError),
+    /// A user network.
+    #[error(transparent)]
+    UserNetwork(#[from] crate::networks::UserNetworkError),
     /// A network.
     #[error(transparent)]
     Network(#[from] kiln_executor::network::NetworkError),

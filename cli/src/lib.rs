@@ -24,6 +24,7 @@ mod imagetools;
 mod local;
 mod look;
 mod mend;
+mod networks;
 mod output;
 mod outputs;
 mod pack;
@@ -48,7 +49,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, ContainerCommand};
+use crate::args::{Cli, ContainerCommand};
 use crate::container::error::ContainerError;
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -70,7 +71,7 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let color = !environment.no_color() && environment::stderr_is_terminal();
     let is_run =
-        matches!(&cli.command, Command::Containers(ContainerCommand::Run(_) | ContainerCommand::Create(_)));
+        matches!(cli.command.of_containers(), Some(ContainerCommand::Run(_) | ContainerCommand::Create(_)));
     match commands::perform(&cli, environment) {
         Ok(code) => code,
         Err(error) => {

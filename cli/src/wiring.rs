@@ -21,6 +21,8 @@ use crate::error::CommandError;
 pub(crate) struct Services {
     /// The process around kiln.
     pub(crate) environment: Environment,
+    /// The user's directory: the store's, but for parts of it that rungs do not share.
+    pub(crate) root: PathBuf,
     /// The store.
     pub(crate) store: Store,
     /// How steps are shut in, or why they cannot be: only commands that run something mind.
@@ -33,8 +35,12 @@ impl Services {
     /// Enters the isolation and opens the store. No thread may run yet.
     ///
     /// # Errors
-    /// If the store cannot be opened.
-    pub(crate) fn open(cli: &Cli, environment: Environment) -> Result<Self, CommandError> {
+    /// If the store cannot be opened. `beside`: the process whose network is to be joined, if one is.
+    pub(crate) fn open(
+        cli: &Cli,
+        environment: Environment,
+        beside: Option<u32>,
+    ) -> Result<Self, CommandError> {
         let wanted = match cli.isolation.as_str() {
             "auto" | "" | "default" => None,
             name => Some(
@@ -50,8 +56,8 @@ impl Services {
         };
         let root = environment.store_root(cli.root.as_deref());
         let root = std::path::absolute(&root).unwrap_or(root);
-        let isolation =
-            enter(&IsolationRequest { wanted, login: environment.get("USER").map(str::to_owned) });
+        let login = environment.get("USER").map(str::to_owned);
+        let isolation = enter(&IsolationRequest { wanted, login, beside });
         // A store of plain trees can be worked with on every rung that knows owners.
         let plain = OverlayXattrs::recorded(&root) == Some(OverlayXattrs::Plain);
         let xattrs = match &isolation {
@@ -63,10 +69,10 @@ impl Services {
             Ok(_) | Err(_) => OverlayXattrs::User,
         };
         // Trees whose owners are recorded mean nothing to the other rungs, nor theirs here.
-        let root = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root };
-        let store = Store::open(StoreOptions { root, xattrs, boot_id: boot_id(), clock: now })?;
+        let own = if xattrs == OverlayXattrs::Recorded { root.join("single-id") } else { root.clone() };
+        let store = Store::open(StoreOptions { root: own, xattrs, boot_id: boot_id(), clock: now })?;
         tell(&store);
-        Ok(Self { environment, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
+        Ok(Self { environment, root, store, isolation, client: OnceLock::new(), runtime: OnceLock::new() })
     }
 
     /// Opens the store anew, because its index was found damaged.

@@ -30,6 +30,6 @@ pub mod waiting;
 
 pub use changes::{FileChange, FileState, changes};
 pub use error::ExecutorError;
-pub use exec::{Ground, HeldStep, Look, StepShell, make_directory, user};
+pub use exec::{Ground, HeldStep, Look, StepShell, group, make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
 pub use file::{FileError, LeftOut, LinkLoop, ModeError};

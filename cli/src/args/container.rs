@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::RunArgs;
+use super::{CommitArgs, CopyArgs, DiffArgs, ExportArgs, RunArgs};
 
 /// What keeps a container: options of `kiln run` and `kiln create` about its life.
 #[derive(Debug, Args)]
@@ -109,6 +109,46 @@ pub(crate) enum ContainerCommand {
     Top(TopArgs),
     /// Give a container another name
     Rename(RenameArgs),
+    /// Show the published ports of a container
+    Port(PortArgs),
+    /// Copy files between a container and the host
+    Cp(CopyArgs),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArgs),
+    /// Write a container's files as a tar archive
+    Export(ExportArgs),
+    /// Make an image of a container
+    Commit(CommitArgs),
+}
+
+/// `kiln container`: the same and what `kiln` has another meaning for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerGroup {
+    /// One of the commands that need no group.
+    #[command(flatten)]
+    One(ContainerCommand),
+    /// Remove containers that do not run
+    Prune(PruneContainersArgs),
+}
+
+/// `kiln container prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneContainersArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only what fits: until=24h, label=K[=V], label!=K[=V]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+/// `kiln port`
+#[derive(Debug, Args)]
+pub(crate) struct PortArgs {
+    /// The container
+    pub(crate) container: String,
+    /// One of its ports, 80/tcp
+    pub(crate) port: Option<String>,
 }
 
 /// `kiln start`

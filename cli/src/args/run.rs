@@ -46,6 +46,9 @@ pub(crate) struct RunArgs {
     /// Program to run instead of the image's
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,
+    /// Further group of the user, name or number
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group_add: Vec<String>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     /// Host name

@@ -51,7 +51,7 @@ pub(crate) fn import(args: &ImportArgs, services: &Services) -> Result<(), Comma
 }
 
 /// Applies a Dockerfile instruction that changes the configuration alone.
-fn apply(change: &str, config: &mut ContainerConfig) -> Result<(), CommandError> {
+pub(crate) fn apply(change: &str, config: &mut ContainerConfig) -> Result<(), CommandError> {
     let wrong = || {
         CommandError::Usage(format!(
             "invalid --change `{change}`: expected CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME or WORKDIR and its value"

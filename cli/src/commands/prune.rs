@@ -18,7 +18,7 @@ use crate::request::limits;
 pub(crate) fn prune(args: &PruneArgs, services: &Services) -> Result<(), CommandError> {
     let policy = policy(args)?;
     let asks = !args.force && !args.dry_run && !args.auto;
-    if asks && std::io::stdin().is_terminal() && !confirmed()? {
+    if asks && !confirmed("This removes all build results that no image with a name needs.")? {
         return Ok(());
     }
     let freed = if args.auto {
@@ -52,8 +52,12 @@ fn policy(args: &PruneArgs) -> Result<PrunePolicy, CommandError> {
     })
 }
 
-fn confirmed() -> Result<bool, CommandError> {
-    eprint!("This removes all build results that no image with a name needs. Continue? [y/N] ");
+/// Asks at a terminal whether `what` is meant; without one it is.
+pub(crate) fn confirmed(what: &str) -> Result<bool, CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    eprint!("{what} Continue? [y/N] ");
     // A prompt that cannot be shown is no reason not to read.
     let _ = std::io::stderr().flush();
     let mut line = String::new();

@@ -53,6 +53,11 @@ pub(crate) fn create(
     request.user =
         kiln_executor::user(&view, wanted).map_err(|error| CommandError::Usage(error.to_string()))?;
     request.user.groups.extend(groups);
+    for group in &args.group_add {
+        let group =
+            kiln_executor::group(&view, group).map_err(|error| CommandError::Usage(error.to_string()))?;
+        request.user.groups.push(group);
+    }
     let containers = Containers::of(services.store.root());
     let volumes = Volumes::beside(&containers);
     let container = containers.make()?;
@@ -130,6 +135,7 @@ fn furnish(
     labels.extend(label_pairs(args, services)?);
     let stop_signal = args.keep.stop_signal.as_deref().unwrap_or(&image_config.stop_signal);
     let origin = image.origin.as_ref().map(|origin| origin.config.to_string());
+    let networking = ContainerNetwork::new(args, image, services)?;
     let config = Config {
         plain_root,
         id: container.id.clone(),
@@ -160,8 +166,8 @@ fn furnish(
         health: health(args, image_config.healthcheck.as_ref())?,
         labels,
         exposed: image_config.exposed_ports.keys().cloned().collect(),
-        network: args.network.network.clone(),
-        networking: ContainerNetwork::new(&args.network, image)?,
+        network: networking.mode(&args.network.network),
+        networking,
     };
     Ok((config, plain))
 }

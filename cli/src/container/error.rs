@@ -62,6 +62,9 @@ pub(crate) enum ContainerError {
     /// Its network could not be made.
     #[error(transparent)]
     Network(#[from] kiln_executor::network::NetworkError),
+    /// Its user network could not be joined.
+    #[error(transparent)]
+    UserNetwork(#[from] crate::networks::UserNetworkError),
     /// The supervisor refused.
     #[error("{message}")]
     Refused {

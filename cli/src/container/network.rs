@@ -2,17 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use kiln_cache::ImageRecord;
 use kiln_core::NetworkMode;
-use kiln_executor::network::{NetworkRequest, Networks, PortMapping, PrivateNetwork};
+use kiln_executor::isolation::{Isolation, Rung};
+use kiln_executor::network::{
+    Membership, NetworkKind, NetworkRequest, Networks, PortMapping, PrivateNetwork,
+};
 use kiln_executor::spec::ProcessRequest;
 use serde::{Deserialize, Serialize};
 
-use crate::args::NetworkArgs;
-use crate::container::error::ContainerError;
+use super::directory::Containers;
+use super::error::ContainerError;
+use super::sharing;
+use super::state::Connected;
+use crate::args::RunArgs;
+use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::request::UsageError;
+use crate::networks::UserNetworks;
 use crate::request::network::{self, NetworkChoice};
 use crate::wiring::Services;
 
@@ -27,6 +35,12 @@ pub(crate) struct ContainerNetwork {
     pub(crate) dns: Vec<IpAddr>,
     /// `--dns-search`.
     pub(crate) search: Vec<String>,
+    /// `--network-alias`: what it is called in a user network besides its own name.
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
+    /// The user's directory, which user networks are in.
+    #[serde(default)]
+    pub(crate) root: PathBuf,
 }
 
 impl ContainerNetwork {
@@ -34,7 +48,8 @@ impl ContainerNetwork {
     ///
     /// # Errors
     /// A flag that cannot be understood, or does not go with another.
-    pub(crate) fn new(args: &NetworkArgs, image: &ImageRecord) -> Result<Self, UsageError> {
+    pub(crate) fn new(run: &RunArgs, image: &ImageRecord, services: &Services) -> Result<Self, CommandError> {
+        let args = &run.network;
         let mut publish = Vec::new();
         for text in &args.publish {
             publish.extend(network::publish(text)?);
@@ -47,50 +62,78 @@ impl ContainerNetwork {
                 publish.extend(exposed.filter(|port| !named.contains(&(port.container_port, port.protocol))));
             }
         }
-        let choice = network::choice(&args.network, !publish.is_empty())?;
-        if let (NetworkChoice::Container(_), false) = (&choice, publish.is_empty()) {
-            let problem = "ports are published by the container whose network it is: --publish does not go with --network container:NAME";
-            return Err(UsageError::Conflict(problem.to_owned()));
+        let mut choice = network::choice(&args.network, !publish.is_empty())?;
+        if let NetworkChoice::Container(name) = &mut choice {
+            sharing::check(run)?;
+            // Whatever it is called later.
+            *name = Containers::of(services.store.root()).find(name)?.id;
         }
         let dns = args.dns.iter().map(|text| network::server(text)).collect::<Result<_, _>>()?;
-        Ok(Self { choice, publish, dns, search: args.dns_search.clone() })
+        let (search, aliases) = (args.dns_search.clone(), args.network_alias.clone());
+        Ok(Self { choice, publish, dns, search, aliases, root: services.root.clone() })
     }
 
-    /// Makes the network and has `process` join it. The network lasts as long as what is returned.
+    /// What `inspect` says of it: another container by its id, everything else as typed.
+    pub(crate) fn mode(&self, typed: &str) -> String {
+        match &self.choice {
+            NetworkChoice::Container(id) => format!("container:{id}"),
+            _ => typed.to_owned(),
+        }
+    }
+
+    /// Makes the network and has `process` join it. The network lasts as long as what is returned. `names`: what the
+    /// container is called in a user network besides its aliases.
     ///
     /// # Errors
     /// If the network cannot be made: a port is in use, something is not installed.
     pub(crate) fn start(
         &self,
-        networks: &Networks,
+        (networks, containers): (&Networks, &Containers),
+        names: impl IntoIterator<Item = String>,
         process: &mut ProcessRequest,
-    ) -> Result<Option<PrivateNetwork>, ContainerError> {
-        let refuse = |message| ContainerError::Refused { code: 125, message };
-        let request = NetworkRequest {
+    ) -> Result<(Option<PrivateNetwork>, Connected), ContainerError> {
+        let mut request = NetworkRequest {
             publish: self.publish.clone(),
             dns: self.dns.clone(),
             search: self.search.clone(),
+            kind: NetworkKind::Private,
         };
+        // Until the container has joined.
+        let mut _joining = None;
         let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
         process.resolv_conf = Some(request.resolv_conf(&host));
         match &self.choice {
             NetworkChoice::Host => process.network = NetworkMode::Host,
             NetworkChoice::None => process.network = NetworkMode::None,
-            NetworkChoice::Private => {
-                process.network = NetworkMode::Private;
-                let network = networks.start(&request)?;
-                process.resolv_conf = Some(network.resolv_conf().to_vec());
-                process.joined = Some(network.joined());
-                return Ok(Some(network));
-            }
+            NetworkChoice::Private => process.network = NetworkMode::Private,
             NetworkChoice::Named(name) => {
-                return Err(refuse(format!("there is no network `{name}`")));
+                process.network = NetworkMode::Private;
+                let (directory, joining) = UserNetworks::of(&self.root).open(name)?;
+                _joining = Some(joining);
+                let mut all = self.aliases.clone();
+                for name in names {
+                    if !all.contains(&name) {
+                        all.push(name);
+                    }
+                }
+                request.kind = NetworkKind::Member(Membership { directory, names: all });
             }
-            NetworkChoice::Container(name) => {
-                return Err(refuse(format!("there is no container `{name}`")));
-            }
+            NetworkChoice::Container(id) => return Ok((None, sharing::join(containers, id, process)?)),
         }
-        Ok(None)
+        if process.network != NetworkMode::Private {
+            let resolv_conf = process.resolv_conf.clone();
+            return Ok((None, Connected { resolv_conf, ..Connected::default() }));
+        }
+        let network = networks.start(&request)?;
+        process.resolv_conf = Some(network.resolv_conf().to_vec());
+        process.joined = Some(network.joined());
+        let connected = Connected {
+            addresses: network.addresses().to_vec(),
+            host: network.host(),
+            published: network.published().to_vec(),
+            resolv_conf: process.resolv_conf.clone(),
+        };
+        Ok((Some(network), connected))
     }
 }
 
@@ -99,10 +142,13 @@ impl ContainerNetwork {
 /// # Errors
 /// Why nothing can.
 pub(crate) fn networks(services: &Services) -> Result<Networks, CommandError> {
-    let launcher = services.launcher()?.clone();
     let isolation =
         services.isolation.as_ref().map_err(|error| CommandError::NoIsolation(error.to_string()))?;
-    let path = services.environment.get("PATH").unwrap_or_default();
-    let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    Ok(Networks::new(launcher, isolation.rung, path, resolv_conf))
+    Ok(networks_in(isolation, isolation.rung, &services.environment))
+}
+
+/// Makes private networks from within this isolation, for a user of that rung.
+pub(crate) fn networks_in(isolation: &Isolation, rung: Rung, environment: &Environment) -> Networks {
+    let path = environment.get("PATH").unwrap_or_default();
+    Networks::new(isolation, rung, path, std::fs::read("/etc/resolv.conf").unwrap_or_default())
 }

@@ -1,5 +1,8 @@
 //! How a container fares: written by its supervisor alone, read by everyone. `state.json`, replaced by rename.
 
+use std::net::IpAddr;
+
+use kiln_executor::network::PublishedPort;
 use serde::{Deserialize, Serialize};
 
 /// Docker's words.
@@ -55,6 +58,20 @@ pub(crate) struct State {
     /// The machine's boot in which this was written.
     pub(crate) boot: String,
     pub(crate) health: Option<HealthState>,
+    /// While it runs.
+    #[serde(default)]
+    pub(crate) network: Connected,
+}
+
+/// What its network became.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Connected {
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The host's, as seen from there.
+    pub(crate) host: Option<IpAddr>,
+    pub(crate) published: Vec<PublishedPort>,
+    /// The content of `/etc/resolv.conf`.
+    pub(crate) resolv_conf: Option<Vec<u8>>,
 }
 
 /// What the health check found.
@@ -93,6 +110,7 @@ impl State {
             stopped: false,
             boot: String::new(),
             health: None,
+            network: Connected::default(),
         }
     }
 
@@ -107,6 +125,7 @@ impl State {
             self.finished = noticed;
         }
         self.health = None;
+        self.network = Connected::default();
         self
     }
 }

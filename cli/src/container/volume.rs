@@ -92,6 +92,20 @@ impl Volumes {
         }
     }
 
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Result<Vec<Volume>, ContainerError> {
+        let entries = match fs::read_dir(&self.place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(ContainerError::file("list", &self.place))?,
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        // Half made or half removed ones begin with a dot, which is no name.
+        let found: Result<Vec<_>, _> = names.map(|name| self.find(&name)).collect();
+        let mut all: Vec<Volume> = found?.into_iter().flatten().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
     /// Removes a volume with all that is in it. What is not there is no error.
     pub(crate) fn remove(&self, name: &str) -> Result<(), ContainerError> {
         let path = self.place.join(name);

@@ -19,7 +19,7 @@ use crate::cdi;
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
 use crate::network::{NetworkError, NetworkRequest, PrivateNetwork};
-use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_user};
+use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_group, resolve_user};
 use crate::sandbox::{self, Bundle, Exit, Handle, Io, SandboxError, Stream};
 use crate::spec::{ProcessRequest, specification};
 
@@ -252,6 +252,14 @@ pub fn user(view: &View, wanted: &str) -> Result<User, UserError> {
     let accounts = parse_accounts(&account_file(view, "etc/passwd")?);
     let groups = parse_groups(&account_file(view, "etc/group")?);
     resolve_user(wanted, &accounts, &groups)
+}
+
+/// Looks a group up in the root file system: a name or a number.
+///
+/// # Errors
+/// If there is no such group, or the file cannot be read.
+pub fn group(view: &View, wanted: &str) -> Result<u32, UserError> {
+    resolve_group(wanted, &parse_groups(&account_file(view, "etc/group")?))
 }
 
 fn account_file(view: &View, path: &'static str) -> Result<Vec<u8>, UserError> {

@@ -12,6 +12,7 @@ mod user_namespace;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -19,7 +20,8 @@ use rustix::thread::UnshareFlags;
 
 use crate::launcher::{Launcher, Way};
 use crate::owners;
-use crate::sandbox::setup::Marks;
+use crate::sandbox::setup::{Marks, mount_tree};
+use crate::sandbox::{SandboxError, Tree};
 use crate::sys::{self, SingleThreaded};
 use rehearsal::rehearse;
 use user_namespace::Subordinate;
@@ -62,6 +64,8 @@ pub struct IsolationRequest {
     pub wanted: Option<Rung>,
     /// The user's login name (`$USER`), for a user that `/etc/passwd` does not list.
     pub login: Option<String>,
+    /// An ordinary user's process whose user namespace is entered instead of a new one, because a network of it is to be joined.
+    pub beside: Option<u32>,
 }
 
 /// A rung that could not be taken.
@@ -88,6 +92,18 @@ pub struct Isolation {
 }
 
 impl Isolation {
+    /// Mounts a root file system, attached nowhere: a descriptor of its root. It goes with the descriptor.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mount(&self, tree: &Tree) -> Result<OwnedFd, SandboxError> {
+        let marks = if self.user_xattrs { Marks::User } else { Marks::Trusted };
+        mount_tree(tree, marks).map_err(|failure| SandboxError::Setup {
+            operation: failure.operation,
+            cause: io::Error::from_raw_os_error(failure.errno),
+        })
+    }
+
     /// Why layers cannot be stacked by overlayfs in a store at `root`, if they cannot: steps work in plain directories then.
     pub fn cannot_stack(&self, root: &Path) -> Option<String> {
         match self.rung {
@@ -123,6 +139,13 @@ fn reasons(skipped: &[Skipped]) -> String {
 pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
     let alone = SingleThreaded::check().map_err(IsolationError::Launcher)?.ok_or(IsolationError::Threads)?;
     let mut skipped = Vec::new();
+    if let Some(process) = request.beside.filter(|_| !rustix::process::geteuid().is_root()) {
+        let entered = user_namespace::enter_that_of(process).and_then(|rung| settle_mounts().map(|()| rung));
+        return match entered {
+            Ok(rung) => finish(rung, skipped, &alone),
+            Err(reason) => Err(IsolationError::NoRung(vec![Skipped { rung: Rung::SubordinateIds, reason }])),
+        };
+    }
     let rungs = [Rung::Root, Rung::SubordinateIds, Rung::SingleId, Rung::Chroot];
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut namespace = UserNamespace::Outside;

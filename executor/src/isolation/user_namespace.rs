@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use super::Rung;
 use super::subordinate::{self, Range};
 use crate::process::parse_accounts;
 use crate::sys::{self, Forked, SingleThreaded};
@@ -134,6 +135,19 @@ impl Subordinate {
         }
         Ok(())
     }
+}
+
+/// Enters the user namespace of a process of the same user, and a new mount namespace; gives the rung of who made it.
+pub(super) fn enter_that_of(process: u32) -> Result<Rung, String> {
+    let file = format!("/proc/{process}/ns/user");
+    let failed = |error: io::Error| format!("enter {file}: {error}");
+    let namespace = fs::File::open(&file).map_err(failed)?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
+        .map_err(|errno| failed(errno.into()))?;
+    sys::unshare(UnshareFlags::NEWNS).map_err(|errno| format!("make a mount namespace: {errno}"))?;
+    let map = fs::read_to_string("/proc/self/uid_map").map_err(failed)?;
+    let is_single = map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1");
+    Ok(if is_single { Rung::SingleId } else { Rung::SubordinateIds })
 }
 
 /// Makes the namespaces.

@@ -48,6 +48,9 @@ pub enum NetworkError {
     /// All subnets are taken.
     #[error("no subnet of 10.90.0.0/16 is free")]
     NoSubnet,
+    /// A user network has all its addresses in use.
+    #[error("all addresses of the network are taken")]
+    NetworkFull,
     /// Nothing can be shut in here, so no network either.
     #[error("a private network is not available with this isolation: use --network host or none")]
     Unavailable,

@@ -7,12 +7,14 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Socket, number};
 
 const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 
 const IFNAME: u16 = 3;
 const MTU: u16 = 4;
+const MASTER: u16 = 10;
 const LINKINFO: u16 = 18;
 const NET_NS_FD: u16 = 28;
 const INFO_KIND: u16 = 1;
@@ -54,6 +56,27 @@ pub(super) fn add_pair(
         });
     });
     socket.perform(message)
+}
+
+/// Makes a bridge.
+pub(super) fn add_bridge(socket: &Socket, name: &str) -> io::Result<()> {
+    let mut message = Message::new(NEW_LINK, ACK | CREATE | EXCLUSIVE, &interface(0, 0, 0));
+    message.text(IFNAME, name).nest(LINKINFO, |info| {
+        info.text(INFO_KIND, "bridge");
+    });
+    socket.perform(message)
+}
+
+/// Puts a link into a bridge.
+pub(super) fn enslave(socket: &Socket, link: u32, bridge: u32) -> io::Result<()> {
+    let mut message = Message::new(NEW_LINK, ACK, &interface(link, 0, 0));
+    message.put(MASTER, &bridge.to_ne_bytes());
+    socket.perform(message)
+}
+
+/// Takes a link away.
+pub(super) fn delete(socket: &Socket, link: u32) -> io::Result<()> {
+    socket.perform(Message::new(DELETE_LINK, ACK, &interface(link, 0, 0)))
 }
 
 /// Brings a link up.

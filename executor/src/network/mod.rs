@@ -5,6 +5,8 @@
 //! | root | a pair of links; nf_tables masquerades | translated by nf_tables, from loopback addresses and for IPv6 relayed |
 //! | an ordinary user | pasta | relayed |
 //!
+//! A user network is a private network of its `hub`, into which its containers' are plugged.
+//!
 //! Two processes hold a network, both forks of the launcher: `outside` stands on the host and holds links, rules and pasta;
 //! `inside` stands in the namespace, relays what arrives at published ports and answers for the host's name servers.
 //!
@@ -12,6 +14,7 @@
 //! namespace, rules with a socket, claims of subnets with another, processes with the launcher's pid namespace.
 
 mod error;
+mod hub;
 mod inside;
 mod link;
 mod listener;
@@ -28,5 +31,6 @@ mod resolver;
 mod subnet;
 
 pub use error::NetworkError;
+pub use hub::{HubRequest, Member, Membership, has_hub, members};
 pub use private::{Networks, PrivateNetwork};
-pub use request::{NetworkRequest, PortMapping, Protocol, PublishedPort};
+pub use request::{NetworkKind, NetworkRequest, PortMapping, Protocol, PublishedPort};

@@ -109,10 +109,6 @@ impl Socket {
         Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?.into())
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
-        &self.fd
-    }
-
     /// Has one change made.
     pub(super) fn perform(&self, message: Message) -> io::Result<()> {
         self.batch(vec![message])
@@ -185,6 +181,12 @@ impl Socket {
 impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Self {
         Self { fd, sequence: Cell::new(0) }
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
     }
 }
 

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use super::NetworkError;
 use super::netlink::{ACK, ADD, CREATE, Message, Socket};
 use super::request::{Protocol, PublishedPort};
 
@@ -34,9 +35,9 @@ const ELEMENT: u16 = 1;
 pub(super) struct Translation<'a> {
     /// The table, and the host's end of the link: they have one name.
     pub(super) name: &'a str,
-    /// Who is behind it.
-    pub(super) address: Ipv4Addr,
-    /// What reaches it from outside; ports on loopback addresses are relayed instead, because the kernel routes nothing from
+    /// Who is behind it: an address, and how many of its bits count.
+    pub(super) source: (Ipv4Addr, u8),
+    /// What reaches that address from outside; ports on loopback addresses are relayed instead, because the kernel routes nothing from
     /// there.
     pub(super) published: &'a [PublishedPort],
 }
@@ -49,7 +50,7 @@ pub(super) fn load(socket: &Socket, wanted: &Translation<'_>) -> io::Result<()> 
     messages.push(table);
     messages.push(chain(wanted.name, "outward", POSTROUTING, SOURCE));
     messages.push(rule(wanted.name, "outward", |rule| {
-        rule.is_ipv4().source(wanted.address).not_to_link(wanted.name).masquerade();
+        rule.is_ipv4().source(wanted.source).not_to_link(wanted.name).masquerade();
     }));
     let reached = |port: &&PublishedPort| port.ip.is_ipv4() && !port.ip.is_loopback();
     let mut ports = wanted.published.iter().filter(reached).peekable();
@@ -63,11 +64,21 @@ pub(super) fn load(socket: &Socket, wanted: &Translation<'_>) -> io::Result<()> 
                 std::net::IpAddr::V4(ip) if !ip.is_unspecified() => rule.destination(ip),
                 _ => rule.is_for_this_host(),
             };
-            rule.port(port.protocol, port.host_port).translate_to(wanted.address, port.container_port);
+            rule.port(port.protocol, port.host_port).translate_to(wanted.source.0, port.container_port);
         }));
     }
     messages.push(batch(BATCH_END));
     socket.batch(messages)
+}
+
+/// What it means that rules could not be loaded.
+pub(super) fn unavailable(error: &io::Error) -> NetworkError {
+    match error.raw_os_error() {
+        Some(errno @ (libc::EPERM | libc::EACCES)) => {
+            NetworkError::Setup { operation: "load the rules of address translation".to_owned(), errno }
+        }
+        errno => NetworkError::NoNftables { errno: errno.unwrap_or(libc::EIO) },
+    }
 }
 
 fn batch(kind: u16) -> Message {
@@ -131,8 +142,18 @@ impl Rule<'_> {
         self.meta(15).compare(0, &[IPV4])
     }
 
-    fn source(&mut self, address: Ipv4Addr) -> &mut Self {
-        self.payload(1, 12, 4).compare(0, &address.octets())
+    fn source(&mut self, (address, prefix): (Ipv4Addr, u8)) -> &mut Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+        self.payload(1, 12, 4).expression("bitwise", |bitwise| {
+            bitwise.number(1, 1).number(2, 1).number(3, 4);
+            bitwise.nest(4, |data| {
+                data.put(1, &mask.to_be_bytes());
+            });
+            bitwise.nest(5, |data| {
+                data.put(1, &[0; 4]);
+            });
+        });
+        self.compare(0, &address.octets())
     }
 
     fn destination(&mut self, address: Ipv4Addr) -> &mut Self {

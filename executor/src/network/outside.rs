@@ -15,6 +15,7 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use super::error::During as _;
+use super::hub::{self, HubRequest, Membership, Place};
 use super::inside::{self, Go, Inherited};
 use super::netlink::Socket;
 use super::nftables::{self, Translation};
@@ -30,17 +31,21 @@ use crate::sys::{self, Forked, SingleThreaded};
 pub(crate) struct Order {
     pub(super) way: Way,
     pub(super) publish: Vec<PortMapping>,
+    /// The hub that the network is to be, if it is one.
+    pub(super) hub: Option<HubRequest>,
     /// Name servers of the host to be asked for the container, which cannot reach them.
     pub(super) forward: Vec<IpAddr>,
 }
 
 /// How a namespace is connected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Way {
     /// A pair of links, and translation of addresses in the kernel: root's.
     Link,
     /// This program: an ordinary user's.
     Pasta(PathBuf),
+    /// The hub of a user network, which a namespace or, with true, a tap device is plugged into.
+    Member(Membership, bool),
 }
 
 /// What was made of an order.
@@ -49,6 +54,8 @@ pub(crate) struct Furnished {
     pub(super) addresses: Vec<IpAddr>,
     /// Where the host is reached from inside.
     pub(super) host: Option<IpAddr>,
+    /// The name server of its user network.
+    pub(super) name_server: Option<IpAddr>,
     pub(super) published: Vec<PublishedPort>,
 }
 
@@ -60,7 +67,15 @@ struct Held {
     /// The process inside, and the line to it.
     inside: (Child, OwnedFd),
     pasta: Option<Pasta>,
-    _link: Option<(Subnet, Socket)>,
+    /// Ends with the process: a subnet and rules, or the connection to a hub.
+    _link: Option<Link>,
+}
+
+/// What a way out stands on besides the namespace.
+#[derive(Debug)]
+enum Link {
+    Host { _subnet: Subnet, _rules: Socket },
+    Hub { _connection: OwnedFd },
 }
 
 /// A process of the network; ends when dropped, and leaves no zombie to the launcher.
@@ -108,7 +123,8 @@ fn furnish(order: &Order, alone: &SingleThreaded) -> Result<Held, NetworkError> 
     let process = match sys::fork(alone, UnshareFlags::NEWNET).during("make a network namespace")? {
         Forked::Child => {
             drop(near);
-            inside::live(&far, Inherited { listeners, upstream })
+            let tap = matches!(order.way, Way::Member(_, true));
+            inside::live(&far, Inherited { listeners, upstream, tap, hub: order.hub.clone() })
         }
         Forked::Parent(process) => Child(process),
     };
@@ -121,19 +137,32 @@ fn furnish(order: &Order, alone: &SingleThreaded) -> Result<Held, NetworkError> 
     let (Some(namespace), Some(socket)) = (fds.next(), fds.next()) else { return Err(NetworkError::Lost) };
     let socket = Socket::from(socket);
 
+    let mut name_server = None;
     let (address, host, pasta, link) = match &order.way {
         Way::Link => {
             let (subnet, rules) = connect(&socket, namespace.as_fd(), &published)?;
-            (subnet.container(), Some(subnet.host().into()), None, Some((subnet, rules)))
+            let (address, host) = (subnet.container(), subnet.host());
+            (address, Some(host.into()), None, Some(Link::Host { _subnet: subnet, _rules: rules }))
         }
         Way::Pasta(program) => {
             let pasta = Pasta::start(program, namespace.as_fd())?;
             (pasta::ADDRESS, own_address(), Some(pasta), None)
         }
+        Way::Member(membership, tap) => {
+            let plug = if *tap {
+                fds.next().ok_or(NetworkError::Lost)?
+            } else {
+                namespace.try_clone().during("copy a descriptor")?
+            };
+            let (connection, place) = hub::join(membership, &plug, *tap)?;
+            plug_in(&socket, &place)?;
+            name_server = Some(place.gateway.into());
+            (place.address, own_address(), None, Some(Link::Hub { _connection: connection }))
+        }
     };
     let go = serde_json::to_vec(&Go { address: address.into() }).map_err(|_| NetworkError::Lost)?;
     send(&near, &[&go], &[]).during("speak to the network's process")?;
-    let furnished = Furnished { addresses: vec![address.into()], host, published };
+    let furnished = Furnished { addresses: vec![address.into()], host, name_server, published };
     Ok(Held { furnished, namespace, inside: (process, near), pasta, _link: link })
 }
 
@@ -170,10 +199,19 @@ fn connect(
     for route in table.iter().filter(|route| !route.link.starts_with("kiln")) {
         forward(&route.link)?;
     }
-    let rules = Socket::netfilter().map_err(|error| untranslated(&error))?;
-    let wanted = Translation { name: &name, address: subnet.container(), published };
-    nftables::load(&rules, &wanted).map_err(|error| untranslated(&error))?;
+    let rules = Socket::netfilter().map_err(|error| nftables::unavailable(&error))?;
+    let wanted = Translation { name: &name, source: (subnet.container(), 32), published };
+    nftables::load(&rules, &wanted).map_err(|error| nftables::unavailable(&error))?;
     Ok((subnet, rules))
+}
+
+/// Addresses and routes of a container in a user network.
+fn plug_in(inner: &Socket, place: &Place) -> Result<(), NetworkError> {
+    let what = "plug into the network";
+    let end = link::index(inner, "eth0").during(what)?;
+    link::add_address(inner, end, place.address, 24).during(what)?;
+    link::set_up(inner, end).during(what)?;
+    link::add_default_route(inner, place.gateway).during(what)
 }
 
 fn add_pair(
@@ -213,15 +251,6 @@ fn forward(link: &str) -> Result<(), NetworkError> {
         return Ok(());
     }
     fs::write(&file, "1").during(&format!("write {file}"))
-}
-
-fn untranslated(error: &std::io::Error) -> NetworkError {
-    match error.raw_os_error() {
-        Some(errno @ (libc::EPERM | libc::EACCES)) => {
-            NetworkError::Setup { operation: "load the rules of address translation".to_owned(), errno }
-        }
-        errno => NetworkError::NoNftables { errno: errno.unwrap_or(libc::EIO) },
-    }
 }
 
 /// A socket that asks a name server of the host.

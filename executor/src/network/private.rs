@@ -9,9 +9,9 @@ use rustix::net::Shutdown;
 
 use super::error::During as _;
 use super::outside::{Furnished, Order, Way};
-use super::request::{NetworkRequest, PublishedPort};
+use super::request::{NetworkKind, NetworkRequest, PublishedPort};
 use super::{NetworkError, pasta, resolv_conf};
-use crate::isolation::Rung;
+use crate::isolation::{Isolation, Rung};
 use crate::launcher::Launcher;
 use crate::launcher::message::{Report, receive_report};
 use crate::spec::JoinedNetwork;
@@ -21,14 +21,18 @@ use crate::spec::JoinedNetwork;
 pub struct Networks {
     launcher: Launcher,
     rung: Rung,
+    /// Whether this is not the first user namespace, so that the host's links are others'.
+    nested: bool,
     path: String,
     resolv_conf: Vec<u8>,
 }
 
 impl Networks {
-    /// Networks made by `launcher` on this rung; `path` is PATH, where pasta is looked for, and `resolv_conf` the host's.
-    pub fn new(launcher: Launcher, rung: Rung, path: &str, resolv_conf: Vec<u8>) -> Self {
-        Self { launcher, rung, path: path.to_owned(), resolv_conf }
+    /// Networks made by the launcher of `isolation`, as `rung` allows: that of the user, who may have entered another
+    /// isolation before this one. `path` is PATH, where pasta is looked for, and `resolv_conf` the host's.
+    pub fn new(isolation: &Isolation, rung: Rung, path: &str, resolv_conf: Vec<u8>) -> Self {
+        let (launcher, nested) = (isolation.launcher.clone(), isolation.user_xattrs);
+        Self { launcher, rung, nested, path: path.to_owned(), resolv_conf }
     }
 
     /// Makes a network and furnishes it. Blocks the thread for some milliseconds.
@@ -36,15 +40,19 @@ impl Networks {
     /// # Errors
     /// If a port is in use, or this machine lacks what a network needs.
     pub fn start(&self, request: &NetworkRequest) -> Result<PrivateNetwork, NetworkError> {
-        let way = match self.rung {
-            Rung::Root => Way::Link,
-            Rung::SubordinateIds | Rung::SingleId => {
-                Way::Pasta(pasta::find(&self.path).ok_or(NetworkError::NoPasta)?)
-            }
-            Rung::Chroot => return Err(NetworkError::Unavailable),
+        let way = match &request.kind {
+            NetworkKind::Member(membership) => Way::Member(membership.clone(), self.nested),
+            NetworkKind::Private | NetworkKind::Hub(_) => self.way_out()?,
         };
-        let names = resolv_conf::names(&self.resolv_conf, request);
-        let order = Order { way, publish: request.publish.clone(), forward: names.forward };
+        let mut names = resolv_conf::names(&self.resolv_conf, request);
+        let hub = match &request.kind {
+            NetworkKind::Hub(hub) => {
+                names.forward = resolv_conf::all_servers(&self.resolv_conf);
+                Some(hub.clone())
+            }
+            NetworkKind::Private | NetworkKind::Member(_) => None,
+        };
+        let order = Order { way, publish: request.publish.clone(), hub, forward: names.forward };
         let reports = self.launcher.hold_network(order).during("ask the launcher")?;
         let mut heard = None;
         while heard.is_none() {
@@ -58,8 +66,24 @@ impl Networks {
             };
         }
         let Some((furnished, Some(namespace))) = heard else { return Err(NetworkError::Lost) };
+        if let Some(server) = furnished.name_server {
+            names.text = resolv_conf::with_names(&self.resolv_conf, server, request);
+        }
         let path = path_of(&namespace).during("find this process in /proc")?;
         Ok(PrivateNetwork { reports, path, furnished, resolv_conf: names.text, _namespace: namespace })
+    }
+}
+
+impl Networks {
+    fn way_out(&self) -> Result<Way, NetworkError> {
+        let pasta = pasta::find(&self.path);
+        match (self.rung, self.nested, pasta) {
+            (Rung::Chroot, ..) => Err(NetworkError::Unavailable),
+            // Root of a container: the links may be its own all the same.
+            (Rung::Root, false, _) | (Rung::Root, true, None) => Ok(Way::Link),
+            (_, _, Some(pasta)) => Ok(Way::Pasta(pasta)),
+            (_, _, None) => Err(NetworkError::NoPasta),
+        }
     }
 }
 
@@ -115,16 +139,23 @@ impl PrivateNetwork {
     }
 }
 
+impl PrivateNetwork {
+    /// Waits until the network ends by itself, as a hub does after its last member.
+    pub fn wait(&self) {
+        while let Ok(Some((report, _))) = receive_report(&self.reports) {
+            if matches!(report, Report::Ended { .. }) {
+                return;
+            }
+        }
+    }
+}
+
 impl Drop for PrivateNetwork {
     fn drop(&mut self) {
         // The process that holds it ends when nobody listens any more; the launcher tells when it has.
         if rustix::net::shutdown(&self.reports, Shutdown::Write).is_err() {
             return;
         }
-        while let Ok(Some((report, _))) = receive_report(&self.reports) {
-            if matches!(report, Report::Ended { .. }) {
-                return;
-            }
-        }
+        self.wait();
     }
 }

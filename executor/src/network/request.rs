@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::hub::{HubRequest, Membership};
 use serde::{Deserialize, Serialize};
 
 /// What a container's private network shall be like.
@@ -14,6 +15,20 @@ pub struct NetworkRequest {
     pub dns: Vec<IpAddr>,
     /// Domains to search (`--dns-search`); the host's if empty.
     pub search: Vec<String>,
+    /// What it is connected to.
+    pub kind: NetworkKind,
+}
+
+/// What a network is connected to.
+#[derive(Debug, Clone, Default)]
+pub enum NetworkKind {
+    /// To the host, for one container.
+    #[default]
+    Private,
+    /// To a user network.
+    Member(Membership),
+    /// To the host, for the members of a user network.
+    Hub(HubRequest),
 }
 
 /// A port to be published.

@@ -47,6 +47,20 @@ impl NetworkRequest {
     }
 }
 
+/// All name servers of the host, for a process that stands on the host.
+pub(super) fn all_servers(host: &[u8]) -> Vec<IpAddr> {
+    let found = servers(&String::from_utf8_lossy(host));
+    if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+}
+
+/// The file for a container of a user network: its name server comes first, and a name without dots is asked as it is.
+pub(super) fn with_names(host: &[u8], server: IpAddr, request: &NetworkRequest) -> Vec<u8> {
+    let servers: Vec<IpAddr> = std::iter::once(server).chain(request.dns.iter().copied()).collect();
+    let mut text = file(&String::from_utf8_lossy(host), &servers, &request.search);
+    text.extend(b"options ndots:0\n");
+    text
+}
+
 /// All name servers of a resolv.conf. An address with a zone (`fe80::1%eth0`) means something on the host alone.
 pub(super) fn servers(text: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(str::trim_start).filter_map(|line| line.strip_prefix("nameserver"));

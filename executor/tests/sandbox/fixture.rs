@@ -56,8 +56,8 @@ impl Fixture {
             (true, false) => Some(Rung::SubordinateIds),
             (false, _) => None,
         };
-        let isolation =
-            enter(&IsolationRequest { wanted, login: None }).map_err(|error| error.to_string())?;
+        let isolation = enter(&IsolationRequest { wanted, login: None, ..IsolationRequest::default() })
+            .map_err(|error| error.to_string())?;
         let store = tempfile::Builder::new().prefix("kiln-sandbox").tempdir_in(place);
         let store = store.map_err(|error| error.to_string())?;
         let fixture = Self { isolation, store };

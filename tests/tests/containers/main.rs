@@ -1,6 +1,8 @@
 //! Containers for daily use: a test file a family of commands, as root and as an ordinary user.
 
 mod bad_input;
+mod changes;
+mod copying;
 mod exec;
 mod foreground;
 mod health;
@@ -9,6 +11,8 @@ mod listing;
 mod logs;
 mod moby;
 mod restart;
+mod sharing;
 mod supervisor;
+mod volume_commands;
 mod volumes;
 mod world;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::container::config::Config;
 use crate::container::directory::Container;
 use crate::container::error::ContainerError;
-use crate::container::signal;
 use crate::container::state::{State, Status};
+use crate::container::{ports, signal};
 
 /// What Docker's `container inspect` says.
 ///
@@ -44,8 +44,20 @@ pub(crate) fn inspect(container: &Container) -> Result<Value, ContainerError> {
         "GraphDriver": { "Name": "overlay2", "Data": { "UpperDir": file("layer/tree"), "WorkDir": file("work") } },
         "Mounts": mounts,
         "Config": configuration(&config),
-        "NetworkSettings": { "Ports": {}, "Networks": {}, "IPAddress": "" },
+        "NetworkSettings": network_settings(&config, &state),
     }))
+}
+
+fn network_settings(config: &Config, state: &State) -> Value {
+    let network = &state.network;
+    let address = network.addresses.first().map(ToString::to_string).unwrap_or_default();
+    let exposed = if state.status.is_active() { config.exposed.as_slice() } else { &[] };
+    let mut networks = Map::new();
+    networks.insert(
+        config.network.clone(),
+        json!({ "IPAddress": address, "Aliases": config.networking.aliases }),
+    );
+    json!({ "Ports": ports::document(&network.published, exposed), "Networks": networks, "IPAddress": address })
 }
 
 fn state_value(state: &State) -> Value {

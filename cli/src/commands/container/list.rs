@@ -9,8 +9,8 @@ use super::print;
 use crate::args::PsArgs;
 use crate::container::config::Config;
 use crate::container::directory::Containers;
-use crate::container::id;
 use crate::container::state::{State, Status};
+use crate::container::{disk, id, ports};
 use crate::environment::now;
 use crate::error::CommandError;
 use crate::request::UsageError;
@@ -34,7 +34,7 @@ pub(crate) fn list(args: &PsArgs, containers: &Containers) -> Result<ExitCode, C
     for container in containers.all()? {
         // One that is being removed just now is passed over.
         if let (Ok(config), Ok(state)) = (container.config(), container.state()) {
-            let size = if args.size { bytes(&container.path.join("layer/tree")) } else { 0 };
+            let size = if args.size { disk::bytes(&container.path.join("layer/tree")) } else { 0 };
             rows.push(Row { config, state, name: container.name(), size });
         }
     }
@@ -99,7 +99,11 @@ fn value(row: &Row, in_full: bool) -> Value {
         "Command": command,
         "CreatedAt": row.config.created,
         "RunningFor": table::age(seconds_since(&row.config.created)),
-        "Ports": "",
+        "Ports": ports::column(&row.state.network.published, if row.state.status.is_active() {
+            &row.config.exposed
+        } else {
+            &[]
+        }),
         "State": row.state.status.as_str(),
         "Status": status(&row.state),
         "Size": table_size(row.size),
@@ -121,16 +125,6 @@ fn table_size(bytes: u64) -> String {
         number /= 1000.0;
     }
     format!("{number:.3}TB")
-}
-
-fn bytes(path: &std::path::Path) -> u64 {
-    let Ok(entries) = path.read_dir() else { return 0 };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
 }
 
 fn since(time: &str) -> Option<Duration> {

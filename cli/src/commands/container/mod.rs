@@ -1,11 +1,14 @@
 //! The commands about containers, a file a family.
 
 mod attach;
+mod changes;
+mod cp;
 mod exec;
 mod image;
 mod inspect;
 mod list;
 mod logs;
+mod port;
 mod remove;
 mod run;
 mod start;
@@ -14,6 +17,7 @@ mod stop;
 use std::process::ExitCode;
 
 pub(crate) use inspect::inspect;
+pub(crate) use remove::prune;
 
 use super::{CommandError, print};
 use crate::args::{ContainerCommand, NamesArgs, RenameArgs, TopArgs};
@@ -44,10 +48,15 @@ pub(crate) fn perform_lightly(
         ContainerCommand::Wait(args) => wait(args, containers),
         ContainerCommand::Top(args) => top(args, containers),
         ContainerCommand::Rename(args) => rename(args, containers),
+        ContainerCommand::Port(args) => port::port(args, containers),
         ContainerCommand::Run(_)
         | ContainerCommand::Create(_)
         | ContainerCommand::Start(_)
         | ContainerCommand::Restart(_)
+        | ContainerCommand::Cp(_)
+        | ContainerCommand::Diff(_)
+        | ContainerCommand::Export(_)
+        | ContainerCommand::Commit(_)
         | ContainerCommand::Rm(_) => return None,
     })
 }
@@ -64,6 +73,10 @@ pub(crate) fn perform(command: &ContainerCommand, services: &Services) -> Result
         ContainerCommand::Start(args) => start::start(args, services, &containers),
         ContainerCommand::Restart(args) => start::restart(args, services, &containers),
         ContainerCommand::Rm(args) => remove::remove(args, services, &containers),
+        ContainerCommand::Cp(args) => cp::cp(args, services, &containers),
+        ContainerCommand::Diff(args) => changes::diff(args, services, &containers),
+        ContainerCommand::Export(args) => changes::export(args, services, &containers),
+        ContainerCommand::Commit(args) => changes::commit(args, services, &containers),
         // The others were performed before the store was opened.
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -31,9 +31,10 @@ use super::bundle;
 use super::config::Config;
 use super::directory::{Container, Containers};
 use super::error::ContainerError;
+use super::id;
 use super::log::{Log, Stream};
 use super::protocol::{self, Answer};
-use super::state::{HealthState, State, Status};
+use super::state::{Connected, HealthState, State, Status};
 use crate::environment::{boot_id, now, rfc3339};
 
 /// Somebody who speaks to the supervisor.
@@ -345,10 +346,13 @@ impl<'a> Supervisor<'a> {
 
     fn try_start(&mut self) -> Result<Running, Refusal> {
         let mut process = self.config.process.clone();
-        self.network = self
+        let names =
+            [self.container.name(), id::short(&self.container.id).to_owned(), process.hostname.clone()];
+        let network = (&self.networks, &self.containers);
+        (self.network, self.state.network) = self
             .config
             .networking
-            .start(&self.networks, &mut process)
+            .start(network, names, &mut process)
             .map_err(|error| (125, crate::report::chain(&error)))?;
         let io = if self.config.process.terminal {
             let (rows, columns) = self.window;
@@ -431,6 +435,7 @@ impl<'a> Supervisor<'a> {
         let began = main.as_ref().map(|main| main.began);
         drop(main);
         self.network = None;
+        self.state.network = Connected::default();
         match end {
             Ok(exit) => {
                 self.state.exit_code = exit.code();

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use kiln_executor::isolation::{IsolationRequest, Rung, enter};
-use kiln_executor::network::Networks;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{Starter, Supervisor};
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
+use crate::container::network::networks_in;
 use crate::container::protocol::{self, Answer};
 use crate::container::signal;
 use crate::environment::Environment;
@@ -69,9 +69,7 @@ fn supervise(root: &Path, id: &str, rung: Rung, socket: OwnedFd) -> Result<(), C
     let lock = container.lock()?;
     let config = container.config()?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
-    let path = Environment::of_process().get("PATH").unwrap_or_default().to_owned();
-    let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    let networks = Networks::new(isolation.launcher.clone(), rung, &path, resolv_conf);
+    let networks = networks_in(&isolation, rung, &Environment::of_process());
     let starter = (Starter::of(&config, &isolation, rung, root)?, networks);
     let supervisor = Supervisor::new((containers, container, config), lock, starter, signals, None)?;
     // From here on it is told by its answers.

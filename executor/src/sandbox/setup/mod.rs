@@ -22,7 +22,7 @@ use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 pub(crate) use failure::{During, Failure, Setup};
-pub(crate) use tree::Marks;
+pub(crate) use tree::{Marks, mount_tree};
 
 use super::plan::{Filter, Given, Network, Plan, Process, Stdio};
 use super::{capability, seccomp};

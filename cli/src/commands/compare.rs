@@ -8,7 +8,6 @@ use kiln_cache::{Entry, Found, Kind, path_order};
 use serde_json::{Map, Value, json};
 
 use super::{CommandError, Services, print};
-use crate::args::DiffArgs;
 use crate::local;
 use crate::progress::size;
 
@@ -16,10 +15,7 @@ use crate::progress::size;
 ///
 /// # Errors
 /// If one is not there.
-pub(crate) fn diff(args: &DiffArgs, services: &Services) -> Result<(), CommandError> {
-    let [old, new] = args.names.as_slice() else {
-        return Err(CommandError::Usage("expected the names of two images".to_owned()));
-    };
+pub(crate) fn images(old: &str, new: &str, format: &str, services: &Services) -> Result<(), CommandError> {
     let store = &services.store;
     let image = |typed: &str| -> Result<_, CommandError> {
         let record = local::find(store, typed)?.record;
@@ -30,7 +26,7 @@ pub(crate) fn diff(args: &DiffArgs, services: &Services) -> Result<(), CommandEr
     let (old, new) = (image(old)?, image(new)?);
     let files = files(&old.0.walk(Path::new("")), &new.0.walk(Path::new("")));
     let config = settings(&old.1, &new.1);
-    let text = match args.format.as_str() {
+    let text = match format {
         "json" => {
             let value = json!({ "Files": files, "Config": config, "Size": { "Old": old.2, "New": new.2 } });
             format!("{}\n", serde_json::to_string_pretty(&value)?)

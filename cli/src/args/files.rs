@@ -1,0 +1,65 @@
+//! The commands about the files of a container, with Docker's options.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `kiln cp`
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Keep owners
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Follow a symbolic link that is the source
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Say nothing
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// What is copied: CONTAINER:PATH, PATH, or - for a tar on standard input; DIR/. for what is in a directory
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) source: String,
+    /// Where to: CONTAINER:PATH, PATH, or - for a tar on standard output
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) destination: String,
+}
+
+/// `kiln diff`
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The container, to show what it has changed; or the older one of two images
+    pub(crate) name: String,
+    /// The newer image
+    pub(crate) newer: Option<String>,
+    /// Of two images: table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(crate) format: String,
+}
+
+/// `kiln export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The container
+    pub(crate) container: String,
+}
+
+/// `kiln commit`
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    /// Author
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) author: Option<String>,
+    /// Dockerfile instruction to apply to the configuration, as for kiln import
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub(crate) changes: Vec<String>,
+    /// Comment of the history entry
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// The container
+    pub(crate) container: String,
+    /// The image's name
+    pub(crate) name: Option<String>,
+}
