@@ -6,6 +6,7 @@ mod copying;
 mod exec;
 mod foreground;
 mod health;
+mod init;
 mod lifecycle;
 mod listing;
 mod logs;
