@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::build::BuildArgs;
+pub(crate) use self::build::{BuildArgs, OnFailureAction};
 pub(crate) use self::container::{
     AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
     PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
@@ -206,6 +206,12 @@ pub(crate) struct InspectArgs {
     /// json, or a template: {{.State.Status}}
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
     pub(crate) format: String,
+    /// Print the provenance that images at registries have beside them
+    #[arg(long, conflicts_with = "sbom")]
+    pub(crate) provenance: bool,
+    /// Print the packages (SPDX): of an image of the store as it is, of others as stated beside them
+    #[arg(long)]
+    pub(crate) sbom: bool,
 }
 
 /// `kiln save`
@@ -369,6 +375,14 @@ pub(crate) enum DebugCommand {
         /// text, json or dot
         #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
         format: String,
+        /// The build, as for kiln build
+        #[command(flatten)]
+        build: Box<BuildArgs>,
+    },
+    /// Open a shell in the state before a RUN step, with its mounts and environment
+    Shell {
+        /// A line of it in the Dockerfile, or as in the progress: "build 2/5"
+        step: String,
         /// The build, as for kiln build
         #[command(flatten)]
         build: Box<BuildArgs>,

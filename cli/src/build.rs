@@ -1,5 +1,7 @@
 //! A build from the Dockerfile's text to its outputs, in the order in which it happens.
 
+mod before;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kiln_core::{
-    ContentHash, Diagnostic, Diagnostics, Event, ImageConfig, Outcome, Platform, Progress, Snapshot, StepId,
+    ContentHash, Diagnostic, Diagnostics, Event, Graph, ImageConfig, Outcome, Platform, Progress, Snapshot,
+    StepId, VertexId,
 };
 use kiln_executor::isolation::Rung;
 use kiln_executor::sandbox::{Bundle, Io, Running, Sandbox, SandboxError};
 use kiln_executor::source::GitOptions;
-use kiln_executor::{Executor, SecretValue, Value};
+use kiln_executor::{Executor, Look, SecretValue, Value};
 use kiln_exporter::Provenance;
 use kiln_frontend as frontend;
 use kiln_frontend::ast::Dockerfile;
@@ -23,14 +26,18 @@ use crate::container::network::networks;
 use crate::contexts::Contexts;
 use crate::environment::now;
 use crate::error::CommandError;
-use crate::explain::{Explanations, Identity, Solved};
+use crate::explain::{Decisions, Explanations, Identity, Solved};
+use crate::output::OutputKind;
 use crate::remote;
+use crate::remote_cache::{CacheError, Exportable, INLINE_KEY, Imported, SharedImports};
 use crate::request::BuildRequest;
 use crate::resolver::Resolver;
 use crate::source::BuildSource;
 use crate::stamp::stamp;
 use crate::wiring::Services;
-use crate::worker::BuildWorker;
+use crate::worker::{BuildWorker, WorkError};
+
+pub(crate) use before::look_before;
 
 /// What a build made for one platform: an image whose layers are in the store.
 #[derive(Debug, Clone)]
@@ -47,6 +54,8 @@ pub(crate) struct Built {
     pub(crate) epoch: Option<i64>,
     /// How it was built, if that is to be stated.
     pub(crate) facts: Option<Arc<Provenance>>,
+    /// What goes into caches, if there are any.
+    pub(crate) exportable: Exportable,
 }
 
 /// Builds for every platform that was asked for, all at the same time.
@@ -59,31 +68,150 @@ pub(crate) async fn build(
     with: &Services,
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
+    on_failure: Option<&Arc<dyn Look>>,
 ) -> Result<Vec<Built>, CommandError> {
     note_isolation(with, progress);
     let dockerfile = parse(source, request, progress)?;
     let contexts = Contexts::open(source, &request.contexts)?;
     let platforms =
         if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
-    let builds = platforms.into_iter().map(|platform| {
-        build_one(request, source, &contexts, &dockerfile, platform, with, progress, explanations)
-    });
-    futures_util::future::try_join_all(builds).await
+    let (imports, problems) = Imported::load(&request.cache_from, with).await;
+    for (name, error) in problems {
+        warn(progress, &name, &error);
+    }
+    let imports = imports.map(Arc::new);
+    let common = Common {
+        request,
+        source,
+        contexts: &contexts,
+        dockerfile: &dockerfile,
+        with,
+        progress,
+        explanations,
+        on_failure,
+        imports,
+    };
+    futures_util::future::try_join_all(platforms.into_iter().map(|platform| common.build(platform))).await
 }
 
-/// One platform, from the tree to the layers.
-#[expect(clippy::too_many_arguments, reason = "what all platforms share, and the platform")]
-async fn build_one(
+/// What the builds of all platforms have in common.
+struct Common<'a> {
+    request: &'a BuildRequest,
+    source: &'a BuildSource,
+    contexts: &'a Contexts,
+    dockerfile: &'a Dockerfile,
+    with: &'a Services,
+    progress: &'a Arc<dyn Progress>,
+    explanations: &'a Explanations,
+    on_failure: Option<&'a Arc<dyn Look>>,
+    imports: SharedImports,
+}
+
+impl Common<'_> {
+    /// One platform, from the tree to the layers.
+    async fn build(&self, platform: Platform) -> Result<Built, CommandError> {
+        let Self { request, source, with, .. } = *self;
+        let began = now();
+        let lowered =
+            lower(request, source, self.contexts, self.dockerfile, &platform, with, self.progress).await?;
+        let graph = Arc::new(lowered.graph);
+        let identity = Identity::new(request, source, &platform);
+        let (solved, decisions, imports) = self.solve(&graph, lowered.root).await?;
+        let (root, decided) = (lowered.root, &decisions);
+        let told = Solved { graph: &graph, root, decisions: decided, identity, platform: &platform, request };
+        self.explanations.add(&with.store, &told);
+        let output = solved.map_err(|error| step_error(&graph, error))?;
+        let Value::Snapshot(snapshot) = output else {
+            unreachable!("a stage ends in a file system: contexts are only copied from")
+        };
+        let exportable = if request.cache_to.is_empty() {
+            Exportable::default()
+        } else {
+            let keys = crate::explain::keys(&with.store, identity);
+            Exportable::new(&with.store, &graph, root, &decisions, &keys)
+        };
+        let base_layers =
+            lowered.config.history[..lowered.base_history].iter().filter(|e| !e.empty_layer).count();
+        let epoch = lowered.epoch.or(request.epoch);
+        let mut config = lowered.config;
+        // The base image's cache is not this image's.
+        config.other.remove(INLINE_KEY);
+        let times: Vec<SystemTime> = if imports.is_some_and(|imports| imports.is_elsewhere(&snapshot)) {
+            // Nobody asked for the layers' files: the image goes nowhere.
+            vec![now(); snapshot.layers.len()]
+        } else {
+            snapshot
+                .layers
+                .iter()
+                .map(|layer| with.store.layers().created(layer))
+                .collect::<Result<_, _>>()?
+        };
+        stamp(&mut config, &times, epoch.and_then(time_of), now());
+        let facts = request
+            .attests
+            .provenance
+            .as_ref()
+            .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
+        Ok(Built { config, snapshot, base_layers, platform, epoch, facts, exportable })
+    }
+
+    /// Performs the steps. What a cache promised and does not have is performed here, without caches: gives those that the result
+    /// may still depend on.
+    async fn solve(&self, graph: &Arc<Graph>, root: VertexId) -> Result<Performed, CommandError> {
+        let with = self.with;
+        let executor = executor(self.request, self.contexts, with, self.progress, self.on_failure.cloned())?;
+        let mut imports = self.imports.clone();
+        loop {
+            let worker = Arc::new(BuildWorker::new(with.store.clone(), executor.clone(), imports.clone()));
+            let (asked, shown) = (Arc::clone(&worker), Arc::clone(self.progress));
+            let solved = kiln_solver::solve(Arc::clone(graph), root, asked, shown).await;
+            let gone = match (&solved, &imports) {
+                (Err(SolveError::Step { cause: WorkError::Cache(error), .. }), Some(_)) => Arc::clone(error),
+                (Ok(Value::Snapshot(snapshot)), Some(found)) if needs_files(self.request) => {
+                    match found.localise(snapshot).await {
+                        Ok(local) => {
+                            found.remember().await;
+                            return Ok((Ok(Value::Snapshot(local)), worker.decisions(), imports));
+                        }
+                        Err(error) => Arc::new(error),
+                    }
+                }
+                _ => return Ok((solved, worker.decisions(), imports)),
+            };
+            warn(self.progress, "cache", &gone);
+            imports = None;
+        }
+    }
+}
+
+/// The result, what was decided on the way, and the caches that it may still depend on.
+type Performed = (Result<Value, SolveError<WorkError>>, Decisions, SharedImports);
+
+/// Whether an output reads the image's layers.
+fn needs_files(request: &BuildRequest) -> bool {
+    request.outputs.iter().any(|output| !matches!(output.kind, OutputKind::CacheOnly))
+}
+
+/// A cache that cannot be used is no reason to fail.
+pub(crate) fn warn(progress: &Arc<dyn Progress>, name: &str, error: &CacheError) {
+    let message = format!("{name}: {}", crate::report::chain(error));
+    let diagnostic = Diagnostic {
+        severity: kiln_core::Severity::Warning,
+        ..Diagnostic::error(message, kiln_core::Span::default())
+    };
+    progress.emit(Event::Warning { diagnostic, file: None });
+}
+
+/// From the tree to the graph of one platform.
+async fn lower(
     request: &BuildRequest,
     source: &BuildSource,
     contexts: &Contexts,
     dockerfile: &Dockerfile,
-    platform: Platform,
+    platform: &Platform,
     with: &Services,
     progress: &Arc<dyn Progress>,
-    explanations: &Explanations,
-) -> Result<Built, CommandError> {
-    let began = now();
+) -> Result<frontend::Lowered, CommandError> {
     let options = frontend_options(request, contexts, platform.clone());
     let mut stages = frontend::plan(dockerfile, &options)?;
     if let Some(epoch) = stages.epoch_source().cloned() {
@@ -91,52 +219,20 @@ async fn build_one(
         stages.set_epoch(remote::time(&epoch, source.modified, &remote).await?);
     }
     let bases = frontend::resolve(&stages, &Resolver::new(with, request.pull, Arc::clone(progress))).await?;
-    let lowered = frontend::lower(&stages, &bases)?;
-    report_findings(dockerfile, lowered.warnings, request, progress)?;
+    let mut lowered = frontend::lower(&stages, &bases)?;
+    report_findings(dockerfile, std::mem::take(&mut lowered.warnings), request, progress)?;
+    Ok(lowered)
+}
 
-    let graph = Arc::new(lowered.graph);
-    let executor = executor(request, contexts, with, progress)?;
-    let worker = Arc::new(BuildWorker::new(with.store.clone(), executor));
-    let solved =
-        kiln_solver::solve(Arc::clone(&graph), lowered.root, Arc::clone(&worker), Arc::clone(progress)).await;
-    explanations.add(
-        &with.store,
-        &Solved {
-            graph: &graph,
-            root: lowered.root,
-            decisions: &worker.decisions(),
-            identity: Identity::new(request, source, &platform),
-            platform: &platform,
-            request,
-        },
-    );
-    let output = solved.map_err(|error| {
-        let place = graph.vertex(error.vertex()).about.place.clone();
-        match error {
-            SolveError::Step { name, cause, .. } => {
-                CommandError::Step { name, place, cause: Box::new(cause) }
-            }
-            SolveError::Panic { ref name, .. } => {
-                CommandError::Step { name: name.clone(), place, cause: Box::new(error) }
-            }
+/// Where in the Dockerfile the solver failed.
+fn step_error(graph: &Graph, error: SolveError<WorkError>) -> CommandError {
+    let place = graph.vertex(error.vertex()).about.place.clone();
+    match error {
+        SolveError::Step { name, cause, .. } => CommandError::Step { name, place, cause: Box::new(cause) },
+        SolveError::Panic { ref name, .. } => {
+            CommandError::Step { name: name.clone(), place, cause: Box::new(error) }
         }
-    })?;
-    let Value::Snapshot(snapshot) = output else {
-        unreachable!("a stage ends in a file system: contexts are only copied from")
-    };
-    let base_layers =
-        lowered.config.history[..lowered.base_history].iter().filter(|e| !e.empty_layer).count();
-    let epoch = lowered.epoch.or(request.epoch);
-    let mut config = lowered.config;
-    let times: Vec<SystemTime> =
-        snapshot.layers.iter().map(|layer| with.store.layers().created(layer)).collect::<Result<_, _>>()?;
-    stamp(&mut config, &times, epoch.and_then(time_of), now());
-    let facts = request
-        .attests
-        .provenance
-        .as_ref()
-        .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
-    Ok(Built { config, snapshot, base_layers, platform, epoch, facts })
+    }
 }
 
 pub(crate) fn time_of(epoch: i64) -> Option<SystemTime> {
@@ -212,6 +308,7 @@ pub(crate) fn frontend_options(
     };
     options.epoch = request.epoch;
     options.allow_insecure = request.allow_insecure;
+    options.devices.clone_from(&request.every_device);
     options.ignores = contexts.ignores();
     options
 }
@@ -222,10 +319,12 @@ fn executor(
     contexts: &Contexts,
     with: &Services,
     progress: &Arc<dyn Progress>,
+    on_failure: Option<Arc<dyn Look>>,
 ) -> Result<Executor, CommandError> {
     let argument = |name: &str| request.build_args.get(name).cloned().unwrap_or_default();
-    let sandbox: Arc<dyn Sandbox> = match with.launcher() {
-        Ok(launcher) => Arc::new(launcher.clone()),
+    let sandbox: Arc<dyn Sandbox> = match with.sandbox(request.runtime.as_deref()) {
+        Ok(sandbox) => sandbox,
+        Err(error) if request.runtime.is_some() => return Err(error),
         Err(error) => Arc::new(NoSandbox(error.to_string())),
     };
     let mut secrets = BTreeMap::new();
@@ -252,6 +351,8 @@ fn executor(
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
         memory: request.memory,
         limits: request.limits.clone(),
+        devices: request.devices.clone(),
+        on_failure,
         link_files: true,
         clock: now,
     }))

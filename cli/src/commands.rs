@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the store, the ways out, the error.
 
 mod build;
+mod compare;
 mod container;
 mod debug;
 mod du;
@@ -51,7 +52,9 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::SyncStore => return done(crate::durable::sync(&environment)),
         Command::Network(command) => return done(network::network(command, cli, &environment)),
         Command::NetworkHub { name } => return done(network::hub(name, cli, &environment)),
-        Command::Debug(command) if !matches!(command, DebugCommand::Graph { .. }) => {
+        Command::Debug(command)
+            if !matches!(command, DebugCommand::Graph { .. } | DebugCommand::Shell { .. }) =>
+        {
             return done(debug::debug(command, &environment));
         }
         _ => {}
@@ -103,6 +106,7 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         Command::Fsck(args) => fsck::fsck(args, services),
         Command::Info(args) => done(info::info(args, services)),
         Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, services)),
+        Command::Debug(DebugCommand::Shell { step, build }) => done(debug::shell(step, build, services)),
         Command::Version(_)
         | Command::Login(_)
         | Command::Logout(_)

@@ -100,6 +100,9 @@ pub(crate) enum CommandError {
     /// An output.
     #[error(transparent)]
     Export(#[from] kiln_exporter::ExportError),
+    /// Docker or podman.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::EngineError),
     /// A push.
     #[error(transparent)]
     Push(#[from] kiln_exporter::PushError),

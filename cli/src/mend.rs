@@ -73,7 +73,8 @@ fn suspicion(error: &CommandError) -> Option<Depth> {
                 | ExecutorError::GivenUp => None,
             },
             Some(WorkError::Store(_)) => Some(Depth::Names),
-            Some(WorkError::Index(_) | WorkError::Panic) | None => None,
+            // A layer from a cache is no damage of this store.
+            Some(WorkError::Cache(_) | WorkError::Index(_) | WorkError::Panic) | None => None,
         },
         CommandError::Layer(_) => Some(Depth::Names),
         CommandError::Blob(_)

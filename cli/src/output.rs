@@ -65,6 +65,8 @@ pub(crate) enum OutputKind {
         /// Where to.
         destination: Option<Destination>,
     },
+    /// The docker or podman of this machine, if there is one.
+    Engine,
     /// The root file system as a directory.
     Local {
         /// The directory.
@@ -102,6 +104,11 @@ impl Output {
     /// The local store, and nothing else.
     pub(crate) fn store() -> Self {
         Self::of(OutputKind::Image { push: false, by_digest: false, store: true })
+    }
+
+    /// The container engine of this machine.
+    pub(crate) fn engine() -> Self {
+        Self::of(OutputKind::Engine)
     }
 
     /// A registry, under the names of `--tag`.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::annotations::Level;
 use crate::attest;
 use crate::build::Built;
+use crate::engine::Engine;
 use crate::environment::{now, now_seconds};
 use crate::error::CommandError;
 use crate::explain::Explained;
@@ -23,6 +24,7 @@ use crate::local;
 use crate::output::{Destination, Output, OutputKind};
 use crate::pack::pack;
 use crate::progress::InternalStep;
+use crate::remote_cache::{self, Place};
 use crate::request::BuildRequest;
 use crate::stored::{StoreBlobs, StoreTree};
 use crate::uplink::{Uplink, places_of};
@@ -68,6 +70,18 @@ pub(crate) async fn export(
         finished.exported = exported.or(finished.exported);
         finished.names.extend(names.iter().map(ToString::to_string));
     }
+    for spec in request.cache_to.iter().filter(|spec| spec.place != Place::Inline) {
+        let step = InternalStep::begin(progress, &format!("exporting cache to {}", spec.name()));
+        let builds: Vec<_> = finished.built.iter().map(|built| built.exportable.clone()).collect();
+        let exported = remote_cache::export(spec, &builds, services).await;
+        if let Err(error) = &exported
+            && !spec.ignore_error
+        {
+            crate::build::warn(progress, &spec.name(), error);
+        }
+        // Its failure is no error of the build: the warning has told it.
+        let _ = step.end(Ok::<(), CommandError>(()));
+    }
     Ok(finished)
 }
 
@@ -76,6 +90,7 @@ fn title(kind: &OutputKind) -> &'static str {
         OutputKind::Image { .. } => "exporting to image",
         OutputKind::Oci { .. } => "exporting to oci image format",
         OutputKind::Docker { .. } => "exporting to docker image format",
+        OutputKind::Engine => "loading into a container engine",
         OutputKind::Local { .. } => "exporting to client directory",
         OutputKind::Tar { .. } => "exporting to client tarball",
         OutputKind::CacheOnly => "exporting nothing",
@@ -162,6 +177,20 @@ async fn one(
             })
             .await?;
             Ok(Some(value))
+        }
+        OutputKind::Engine => {
+            let engine = tokio::task::spawn_blocking(Engine::find).await.map_err(|_| CommandError::Panic)?;
+            let Some(engine) = engine else {
+                let _told = step.part("there is no docker or podman here: the image is in kiln's store");
+                return Ok(None);
+            };
+            let packaged = packaged(request, output, names, built, services, step, None).await?;
+            let naming = naming(names, built);
+            let store = services.store.clone();
+            let _loading = step.part("loading layers");
+            let load = move || engine.take(packaged.exported(), &naming, &StoreBlobs::new(store));
+            tokio::task::spawn_blocking(load).await.map_err(|_| CommandError::Panic)??;
+            Ok(None)
         }
         OutputKind::Local { directory, split } => {
             let _copying = step.part("copying files");
@@ -270,7 +299,7 @@ async fn packaged(
     step: &InternalStep,
     uplink: Option<&Arc<Uplink>>,
 ) -> Result<Packaged, CommandError> {
-    let docker = matches!(output.kind, OutputKind::Docker { .. });
+    let docker = matches!(output.kind, OutputKind::Docker { .. } | OutputKind::Engine);
     let media_types =
         if output.oci_media_types.unwrap_or(!docker) { MediaTypes::Oci } else { MediaTypes::Docker };
     let annotations = request.annotations.with(&output.annotations);
@@ -280,6 +309,7 @@ async fn packaged(
         let problem = "annotations of an index are for images of several platforms";
         return Err(CommandError::Usage(problem.to_owned()));
     }
+    let inline = request.cache_to.iter().any(|spec| spec.place == Place::Inline);
     let mut images = Vec::new();
     for built in built.iter().cloned() {
         let options = AssembleOptions {
@@ -292,8 +322,14 @@ async fn packaged(
         let (store, layers, uplink) = (services.store.clone(), output.layers, uplink.cloned());
         let _packing = step.part("exporting layers");
         let packed = tokio::task::spawn_blocking(move || {
+            let mut config = built.config;
+            if inline {
+                let document = remote_cache::inline_document(&store, &built.exportable, layers.compression);
+                let document = document.map_err(|error| CommandError::Usage(crate::report::chain(&error)))?;
+                config.other.insert(remote_cache::INLINE_KEY.to_owned(), serde_json::to_value(document)?);
+            }
             pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch, uplink.as_deref())
-                .map(|layers| (built.config, layers))
+                .map(|layers| (config, layers))
         });
         let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;
         images.push(assemble(config, layers, &options)?);

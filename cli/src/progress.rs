@@ -1,6 +1,7 @@
 //! Progress for people and for machines. Events come in from any thread; one thread draws.
 
 mod internal;
+mod pause;
 mod plain;
 mod rawjson;
 mod steps;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use kiln_core::{Event, Progress};
 
 pub(crate) use self::internal::InternalStep;
+use self::pause::Pause;
+pub(crate) use self::pause::Paused;
 
 use crate::environment::{Environment, now, stderr_is_terminal};
 
@@ -40,6 +43,8 @@ trait Display: Send {
     fn event(&mut self, at: Duration, event: &Event);
     /// Draws what is due; called about ten times a second.
     fn tick(&mut self, _at: Duration) {}
+    /// Leaves the terminal to somebody else; the next `tick` takes it again.
+    fn pause(&mut self) {}
     /// Draws the end.
     fn finish(&mut self, _at: Duration) {}
 }
@@ -50,13 +55,19 @@ impl Display for Quiet {
     fn event(&mut self, _at: Duration, _event: &Event) {}
 }
 
+/// What the drawer is told.
+enum Message {
+    Event(Instant, Event),
+    Pause(Pause),
+}
+
 /// Events that may wait to be drawn: a step that writes faster than they are drawn waits, and kiln's memory stays small.
 const WAITING: usize = 256;
 
 /// The sender's side: hand it to whoever emits events, and [`close`](Reporter::close) it before printing a result.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    sender: Mutex<Option<SyncSender<(Instant, Event)>>>,
+    sender: Mutex<Option<SyncSender<Message>>>,
     drawer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -89,6 +100,14 @@ impl Reporter {
         Self { sender: Mutex::new(Some(sender)), drawer: Mutex::new(drawer) }
     }
 
+    /// Draws nothing until what this gives is dropped. Everything that was emitted before has been taken note of.
+    pub(crate) fn pause(&self) -> Option<Paused> {
+        let (pause, paused) = Pause::new();
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        sender.send(Message::Pause(pause)).ok()?;
+        Some(paused.begun())
+    }
+
     /// Draws the end and waits until it is drawn. Events that come later are lost.
     pub(crate) fn close(&self) {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -103,7 +122,7 @@ impl Progress for Reporter {
     fn emit(&self, event: Event) {
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
             // A drawer that is gone has nobody to tell.
-            let _ = sender.send((Instant::now(), event.without_credentials()));
+            let _ = sender.send(Message::Event(Instant::now(), event.without_credentials()));
         }
     }
 }
@@ -114,12 +133,13 @@ impl Drop for Reporter {
     }
 }
 
-fn draw(mut display: Box<dyn Display>, events: &Receiver<(Instant, Event)>, started: Instant) {
+fn draw(mut display: Box<dyn Display>, events: &Receiver<Message>, started: Instant) {
     const FRAME: Duration = Duration::from_millis(100);
     let mut due = Instant::now() + FRAME;
     loop {
         match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok((at, event)) => display.event(at.saturating_duration_since(started), &event),
+            Ok(Message::Event(at, event)) => display.event(at.saturating_duration_since(started), &event),
+            Ok(Message::Pause(pause)) => pause.wait(&mut *display, events, started),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }

@@ -40,6 +40,8 @@ pub(crate) fn hint(error: &(dyn Error + 'static), message: &str) -> Option<Strin
     const FILES: &str = "raise the limit of open files (`ulimit -n`)";
     const BROKEN: &str =
         "the disk fails: look at the kernel's log, check the file system, then run `kiln fsck --repair`";
+    const FOREIGN: &str = "the program is for another processor, or a script without `#!`: build for this machine's platform, or \
+                           register an emulator (package qemu-user-static with binfmt-support)";
     let known = [
         ("(os error 28)", FULL),
         ("(os error 122)", FULL),
@@ -50,6 +52,8 @@ pub(crate) fn hint(error: &(dyn Error + 'static), message: &str) -> Option<Strin
         ("(os error 23)", FILES),
         ("(os error 5)", BROKEN),
         ("disk I/O error", BROKEN),
+        ("(os error 8)", FOREIGN),
+        ("exec format error", FOREIGN),
         // SQLite says no more when it may not have one more file.
         (
             "unable to open database file",

@@ -1,6 +1,7 @@
 //! What a build is asked to do: the command line as meant, every option typed, nothing looked at yet.
 
 mod attest;
+mod devices;
 mod error;
 pub(crate) mod filter;
 mod limit_flags;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_core::{NetworkMode, Platform, Reference, Surroundings};
+use kiln_executor::cdi::DeviceRules;
 use kiln_executor::sandbox::ResourceLimits;
 
 pub(crate) use self::attest::Attests;
@@ -25,6 +27,7 @@ use crate::environment::Environment;
 use crate::output::{Output, OutputKind};
 use crate::progress::ProgressMode;
 use crate::pulling::PullPolicy;
+use crate::remote_cache::CacheSpec;
 
 /// A build as meant.
 #[derive(Debug, Clone)]
@@ -61,8 +64,14 @@ pub(crate) struct BuildRequest {
     pub(crate) secrets: BTreeMap<String, SecretFrom>,
     /// `--ssh`, id to agent socket.
     pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// `--runtime`.
+    pub(crate) runtime: Option<String>,
     /// `--allow security.insecure`.
     pub(crate) allow_insecure: bool,
+    /// Which devices RUN steps may have.
+    pub(crate) devices: DeviceRules,
+    /// Those that all of them ask for.
+    pub(crate) every_device: Vec<(String, bool)>,
     /// `--tag`.
     pub(crate) names: Vec<Reference>,
     /// What it ends in.
@@ -81,6 +90,10 @@ pub(crate) struct BuildRequest {
     pub(crate) quiet: bool,
     /// `--progress`.
     pub(crate) progress: ProgressMode,
+    /// `--cache-from`.
+    pub(crate) cache_from: Vec<CacheSpec>,
+    /// `--cache-to`.
+    pub(crate) cache_to: Vec<CacheSpec>,
     /// `--timeline`.
     pub(crate) timeline: Option<PathBuf>,
     /// `--explain`.
@@ -180,7 +193,10 @@ impl BuildRequest {
             limits: args.limits.request()?,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            runtime: args.runtime.clone(),
             allow_insecure: args.allow.iter().any(|right| right == "security.insecure"),
+            devices: devices::rules(devices::directories(&args.cdi_spec_dirs), &args.allow, &args.devices),
+            every_device: devices::every_step(&args.devices)?,
             names: args.tags.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             outputs: outputs(args)?,
             annotations: Annotations::of_flags(&args.annotations)
@@ -195,6 +211,8 @@ impl BuildRequest {
             metadata_file: args.metadata_file.clone(),
             quiet: args.quiet,
             progress: if args.quiet { ProgressMode::Quiet } else { args.progress },
+            cache_from: caches(&args.cache_from, false)?,
+            cache_to: caches(&args.cache_to, true)?,
             timeline: args.timeline.clone(),
             explain: args.explain,
             call: call(args)?,
@@ -278,6 +296,10 @@ fn surroundings(args: &BuildArgs) -> Result<Surroundings, UsageError> {
     })
 }
 
+fn caches(typed: &[String], to: bool) -> Result<Vec<CacheSpec>, UsageError> {
+    typed.iter().map(|text| CacheSpec::parse(text, to)).collect()
+}
+
 fn outputs(args: &BuildArgs) -> Result<Vec<Output>, UsageError> {
     let mut outputs: Vec<Output> =
         args.outputs.iter().map(|spec| Output::parse(spec)).collect::<Result<_, _>>()?;
@@ -293,6 +315,9 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, UsageError> {
     }
     if args.load || outputs.is_empty() {
         outputs.push(Output::store());
+    }
+    if args.load {
+        outputs.push(Output::engine());
     }
     Ok(outputs)
 }

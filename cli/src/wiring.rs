@@ -1,11 +1,13 @@
 //! Where the crates are joined: the store, the isolation, the registry client that every command works with.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kiln_cache::{OverlayXattrs, Store, StoreOptions};
 use kiln_executor::isolation::{Isolation, IsolationError, IsolationRequest, Rung, enter};
 use kiln_executor::launcher::Launcher;
+use kiln_executor::runtime::OciRuntime;
+use kiln_executor::sandbox::Sandbox;
 use kiln_executor::source::{GitOptions, Remote};
 use kiln_registry::{Client, ClientOptions, Credentials, ProxyOptions, RegistriesConf, Secret};
 use tokio::runtime::Runtime;
@@ -92,6 +94,30 @@ impl Services {
             Ok(isolation) => Ok(&isolation.launcher),
             Err(error) => Err(CommandError::NoIsolation(error.to_string())),
         }
+    }
+
+    /// Starts processes: kiln's own sandbox, or the OCI runtime of that name.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub(crate) fn sandbox(&self, runtime: Option<&str>) -> Result<Arc<dyn Sandbox>, CommandError> {
+        match runtime {
+            Some(name) => Ok(Arc::new(self.oci_runtime(name)?)),
+            None => Ok(Arc::new(self.launcher()?.clone())),
+        }
+    }
+
+    /// The OCI runtime of that name or path.
+    ///
+    /// # Errors
+    /// Where it is not installed, or of no use here.
+    pub(crate) fn oci_runtime(&self, name: &str) -> Result<OciRuntime, CommandError> {
+        let refused = |message| CommandError::NoIsolation(message);
+        let isolation = self.isolation.as_ref().map_err(|error| refused(error.to_string()))?;
+        let search = self.environment.get("PATH").unwrap_or_default();
+        let scratch = self.store.root().join("runtime");
+        OciRuntime::find(name, search, scratch, isolation.rung, isolation.user_xattrs)
+            .map_err(|error| refused(crate::report::chain(&error)))
     }
 
     /// The registry client, made when first needed: reading the machine's certificates takes longer than an unchanged build.

@@ -8,6 +8,7 @@ use kiln_executor::{Executor, ExecutorError, Value};
 use kiln_solver::{CacheKey, Decided, Definition, Worker};
 
 use crate::explain::{Decision, Decisions};
+use crate::remote_cache::{CacheError, SharedImports};
 
 /// Joins the store and the executor for one build.
 #[derive(Clone)]
@@ -15,6 +16,7 @@ pub(crate) struct BuildWorker {
     store: Store,
     executor: Arc<Executor>,
     decisions: Arc<Mutex<Decisions>>,
+    imports: SharedImports,
 }
 
 /// Why a step failed. Cheap to clone: every step that waits for it gets it.
@@ -29,6 +31,9 @@ pub(crate) enum WorkError {
     /// The store.
     #[error(transparent)]
     Store(#[from] Arc<kiln_cache::StoreError>),
+    /// A layer of a result that another machine made.
+    #[error(transparent)]
+    Cache(#[from] Arc<CacheError>),
     /// The thread that did the work panicked: a bug of kiln.
     #[error("kiln failed unexpectedly; please report this")]
     Panic,
@@ -36,13 +41,28 @@ pub(crate) enum WorkError {
 
 impl BuildWorker {
     /// A worker for one build.
-    pub(crate) fn new(store: Store, executor: Executor) -> Self {
-        Self { store, executor: Arc::new(executor), decisions: Arc::default() }
+    pub(crate) fn new(store: Store, executor: Executor, imports: SharedImports) -> Self {
+        Self { store, executor: Arc::new(executor), decisions: Arc::default(), imports }
     }
 
     /// What the solver decided so far.
     pub(crate) fn decisions(&self) -> Decisions {
         std::mem::take(&mut *self.decisions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn content_of(&self, op: &Op, index: usize, input: &Value) -> Result<ContentHash, WorkError> {
+        let (op, input) = (op.clone(), input.clone());
+        self.blocking(move |this| Ok(this.executor.content(&op, index, &input).map_err(Arc::new)?)).await
+    }
+
+    /// The same value, of layers that are in the store.
+    async fn local(&self, value: &Value) -> Result<Value, WorkError> {
+        match (&self.imports, value) {
+            (Some(imports), Value::Snapshot(snapshot)) => {
+                Ok(Value::Snapshot(imports.localise(snapshot).await.map_err(Arc::new)?))
+            }
+            _ => Ok(value.clone()),
+        }
     }
 
     /// Runs what blocks on a thread that may.
@@ -78,6 +98,10 @@ impl Worker for BuildWorker {
     async fn asked(&self, definition: &Definition) -> Result<Option<Value>, WorkError> {
         // One row of a database that is in memory: not worth a thread.
         let known = self.store.index().asked(&definition.0).map_err(Arc::new)?;
+        if let (None, Some(imports)) = (&known, &self.imports) {
+            let layers = imports.asked(&definition.0).await;
+            return Ok(layers.map(|layers| Value::Snapshot(Snapshot { layers })));
+        }
         Ok(known.map(Value::Snapshot))
     }
 
@@ -86,7 +110,10 @@ impl Worker for BuildWorker {
         if matches!(op, Op::Source(Source::Local(_))) {
             return Ok(None);
         }
-        let added = self.store.index().made(&key.0).map_err(Arc::new)?;
+        let mut added = self.store.index().made(&key.0).map_err(Arc::new)?;
+        if let (None, Some(imports)) = (&added, &self.imports) {
+            added = imports.made(&key.0).await;
+        }
         Ok(added.map(|added| {
             let mut whole = base(op, inputs);
             whole.layers.extend(added);
@@ -95,8 +122,15 @@ impl Worker for BuildWorker {
     }
 
     async fn content(&self, op: &Op, index: usize, input: &Value) -> Result<ContentHash, WorkError> {
-        let (op, input) = (op.clone(), input.clone());
-        self.blocking(move |this| Ok(this.executor.content(&op, index, &input).map_err(Arc::new)?)).await
+        let content = self.content_of(op, index, input).await;
+        match (&content, &self.imports, input) {
+            // What was asked of the input cannot be told without its files.
+            (Err(_), Some(imports), Value::Snapshot(snapshot)) if imports.is_elsewhere(snapshot) => {
+                let local = self.local(input).await?;
+                self.content_of(op, index, &local).await
+            }
+            _ => content,
+        }
     }
 
     async fn claim(&self, key: &CacheKey) -> Result<FileLock, WorkError> {
@@ -105,7 +139,11 @@ impl Worker for BuildWorker {
     }
 
     async fn run(&self, step: StepId, vertex: &Vertex, inputs: &[Value]) -> Result<Value, WorkError> {
-        Ok(self.executor.run(step, &vertex.op, inputs).await.map_err(Arc::new)?)
+        let mut local = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            local.push(self.local(input).await?);
+        }
+        Ok(self.executor.run(step, &vertex.op, &local).await.map_err(Arc::new)?)
     }
 
     async fn remember(
@@ -117,6 +155,10 @@ impl Worker for BuildWorker {
         output: &Value,
     ) -> Result<(), WorkError> {
         let Value::Snapshot(whole) = output else { return Ok(()) };
+        if self.imports.as_ref().is_some_and(|imports| imports.is_elsewhere(whole)) {
+            // It is remembered when its layers are here.
+            return Ok(());
+        }
         let (definition, key, whole) = (definition.0, key.0, whole.clone());
         let below = base(op, inputs).layers.len();
         self.blocking(move |this| {

@@ -52,6 +52,11 @@ pub(crate) fn content(
             Value::Context(_) => return Err(ExecutorError::Input(0)),
         }
     }
+    if !file::reads(edit, index) {
+        // Its files need not even be here.
+        file::content(edit, index, &Nothing)?.stable_hash(&mut hasher);
+        return Ok(hasher.finish());
+    }
     let opened = Opened::new(inner, input)?;
     let copied = file::content(edit, index, opened.tree()).map_err(|error| explain(error, &opened))?;
     copied.stable_hash(&mut hasher);

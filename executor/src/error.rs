@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kiln_cache::{IndexError, LayerError, StoreError};
 
+use crate::cdi::CdiError;
 use crate::context::ContextError;
 use crate::file::FileError;
 use crate::network::NetworkError;
@@ -50,9 +51,9 @@ pub enum ExecutorError {
     /// A mount's source is not there.
     #[error("failed to compute cache key: failed to calculate checksum of ref: \"{0}\": not found")]
     MountSource(String),
-    /// A device that a step requires.
-    #[error("required device \"{0}\" is not registered")]
-    Device(String),
+    /// A device that a step asks for.
+    #[error(transparent)]
+    Device(#[from] CdiError),
     /// An option of a step that cannot be carried out.
     #[error(transparent)]
     Spec(Arc<SpecError>),

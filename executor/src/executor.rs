@@ -7,13 +7,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_cache::{ScratchDir, Store, Timestamp};
 use kiln_core::{
-    ContentHash, Event, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress,
+    ContentHash, Event, Exec, GitSource, HttpSource, ImageLocator, LocalSource, NetworkMode, Op, Progress,
     Snapshot, Source, StableHash as _, StableHasher, StepId,
 };
 use kiln_registry::{Client, Secret};
 
+use crate::cdi::DeviceRules;
 use crate::context::{ContextError, ContextTree, LocalContext};
 use crate::error::ExecutorError;
+use crate::exec::Look;
 use crate::network::Networks;
 use crate::sandbox::{ResourceLimits, Sandbox};
 use crate::source::{Download, GitOptions, ImageStore, Layout, Repository, SourceError};
@@ -69,6 +71,10 @@ pub struct Services {
     pub memory: Option<i64>,
     /// Further limits of RUN steps.
     pub limits: ResourceLimits,
+    /// What devices RUN steps may have.
+    pub devices: DeviceRules,
+    /// Looks at RUN steps that fail.
+    pub on_failure: Option<Arc<dyn Look>>,
     /// Whether unchanged files may be linked from other layers: not where steps write into layer trees in place.
     pub link_files: bool,
     /// Tells the time.
@@ -157,6 +163,23 @@ impl Executor {
                 .await
             }
         }
+    }
+
+    /// Has `look` look at the step `exec` in place of running it. A future that is dropped kills what was started.
+    ///
+    /// # Errors
+    /// If it could not have been run either.
+    pub async fn look(
+        &self,
+        step: StepId,
+        exec: &Exec,
+        inputs: &[Value],
+        look: Arc<dyn Look>,
+    ) -> Result<(), ExecutorError> {
+        let (this, exec, inputs) = (self.clone(), exec.clone(), inputs.to_vec());
+        let cancel = exec::Cancel::default();
+        let _kill = cancel.on_drop();
+        blocking(move || exec::look(&this.inner, step, &exec, &inputs, &cancel, &*look)).await
     }
 
     async fn source(&self, step: StepId, source: &Source) -> Result<Value, ExecutorError> {

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a step reads and changes nothing of the machine that it was not given. All unsafe code is in `sys`.
 
+pub mod cdi;
 mod changes;
 mod chroot;
 pub mod context;
@@ -19,6 +20,8 @@ pub mod network;
 mod owners;
 pub mod packet;
 pub mod process;
+mod resolve;
+pub mod runtime;
 pub mod sandbox;
 pub mod source;
 pub mod spec;
@@ -27,6 +30,6 @@ pub mod waiting;
 
 pub use changes::{FileChange, FileState, changes};
 pub use error::ExecutorError;
-pub use exec::{Ground, group, make_directory, user};
+pub use exec::{Ground, HeldStep, Look, StepShell, group, make_directory, user};
 pub use executor::{Executor, SecretValue, Services, Value};
 pub use file::{FileError, LeftOut, LinkLoop, ModeError};

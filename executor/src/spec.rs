@@ -9,7 +9,7 @@ use kiln_core::{NetworkMode, Ulimit};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, Mount, PosixRlimit, PosixRlimitBuilder,
     PosixRlimitType, Spec,
 };
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,9 @@ pub struct ProcessRequest {
     /// Whether a small first process is above it.
     #[serde(default)]
     pub init: bool,
+    /// Bind mounts that devices come with.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
 }
 
 impl ProcessRequest {
@@ -137,6 +140,7 @@ impl ProcessRequest {
             sysctls: HashMap::new(),
             devices: Vec::new(),
             init: false,
+            mounts: Vec::new(),
         }
     }
 }
@@ -239,6 +243,9 @@ fn adapt(spec: &mut Spec, request: &ProcessRequest) -> Result<(), SpecError> {
     if let Some(root) = spec.root_mut() {
         root.set_readonly(Some(request.read_only_root));
     }
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    mounts.extend(request.mounts.iter().cloned());
+    spec.set_mounts(Some(mounts));
     if let Some(process) = spec.process_mut() {
         let rlimits = request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
         process.set_rlimits(Some(rlimits)).set_terminal(Some(request.terminal));

@@ -9,7 +9,7 @@
 //!
 //! Members are sorted by name and have no times and no owners, as containerd writes them: the same image is the same tar.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 
 use kiln_core::{Digest, Platform};
@@ -32,7 +32,7 @@ pub fn write_oci_tar(
     naming: &Naming,
     blobs: &dyn BlobRead,
 ) -> Result<(), ExportError> {
-    write(out, exported, naming, blobs, None)
+    write(out, exported, naming, blobs, &Docker::default())
 }
 
 /// Writes what `docker load` and `podman load` read: `type=docker`. Of an index they load the image for this machine's
@@ -46,8 +46,29 @@ pub fn write_docker_tar(
     naming: &Naming,
     blobs: &dyn BlobRead,
 ) -> Result<(), ExportError> {
-    let manifest = docker_manifest(exported, naming)?;
-    write(out, exported, naming, blobs, Some(manifest))
+    write_docker_tar_without(out, exported, naming, blobs, HashSet::new())
+}
+
+/// The same without the blobs `left_out`: for a docker that has those layers.
+///
+/// # Errors
+/// As [`write_oci_tar`].
+pub fn write_docker_tar_without(
+    out: &mut dyn Write,
+    exported: Exported<'_>,
+    naming: &Naming,
+    blobs: &dyn BlobRead,
+    left_out: HashSet<Digest>,
+) -> Result<(), ExportError> {
+    let manifest = Some(docker_manifest(exported, naming)?);
+    write(out, exported, naming, blobs, &Docker { manifest, left_out })
+}
+
+/// What an archive for Docker has more, and less, than a layout.
+#[derive(Default)]
+struct Docker {
+    manifest: Option<Vec<u8>>,
+    left_out: HashSet<Digest>,
 }
 
 enum Member<'a> {
@@ -60,11 +81,14 @@ fn write(
     exported: Exported<'_>,
     naming: &Naming,
     blobs: &dyn BlobRead,
-    docker: Option<Vec<u8>>,
+    docker: &Docker,
 ) -> Result<(), ExportError> {
     let mut members: BTreeMap<Digest, Member<'_>> = BTreeMap::new();
     for layer in exported.layers() {
-        members.insert(document::digest_of(&layer.descriptor)?, Member::Blob(layer.descriptor.size()));
+        let digest = document::digest_of(&layer.descriptor)?;
+        if !docker.left_out.contains(&digest) {
+            members.insert(digest, Member::Blob(layer.descriptor.size()));
+        }
     }
     for document in exported.documents() {
         members.insert(document.digest(), Member::Bytes(&document.bytes));
@@ -85,8 +109,8 @@ fn write(
     }
     let entries: Vec<Value> = naming.entries(exported).iter().map(document::descriptor_value).collect();
     file(out, "index.json", 0o644, &naming::layout_index(&entries))?;
-    if let Some(docker) = docker {
-        file(out, "manifest.json", 0o644, &docker)?;
+    if let Some(manifest) = &docker.manifest {
+        file(out, "manifest.json", 0o644, manifest)?;
     }
     file(out, "oci-layout", 0o444, naming::OCI_LAYOUT)?;
     out.write_all(&[0; 1024]).map_err(ExportError::stream())

@@ -67,7 +67,8 @@ impl ExportError {
         move |cause| Self::Output { path, cause }
     }
 
-    pub(crate) fn stream() -> impl FnOnce(io::Error) -> Self {
+    /// What writing to a stream met.
+    pub fn stream() -> impl FnOnce(io::Error) -> Self {
         Self::output("-")
     }
 }

@@ -8,6 +8,7 @@
 //! | `base` | busybox and Debian base images from the machine's own packages |
 //! | `image`, `layer` | [`Image`] read back from an OCI layout or tar; [`Entry`] of a layer |
 //! | `peer` | skopeo, umoci, podman, …; what is absent is *skipped: why*, or a failure under `make test` |
+//! | `docker` | [`Docker`]: a dockerd with everything of its own |
 //! | `registry` | [`Registry`]: a docker-registry on loopback |
 //! | `process` | what runs and what is mounted on the machine |
 //! | `random` | numbers that come again with their seed |
@@ -17,6 +18,7 @@
 
 mod base;
 mod binary;
+mod docker;
 mod env;
 mod image;
 mod layer;
@@ -29,6 +31,7 @@ mod registry;
 
 pub use base::{busybox_tar, debian_tar};
 pub use binary::{kiln_binary, shared, target_dir, workspace};
+pub use docker::Docker;
 pub use env::{Invocation, TestEnv};
 pub use image::Image;
 pub use layer::{Entry, Kind, merge, read_layer};

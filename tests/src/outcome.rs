@@ -16,7 +16,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn new(command: String, output: Output) -> Self {
+    /// What a command that was started in a way of its own has come to.
+    pub fn new(command: String, output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let status = output.status;
         Self {

@@ -58,7 +58,7 @@ impl Progress {
                 });
                 let step = &mut progress.steps[index];
                 step.name = string(&vertex["name"]);
-                step.cached |= vertex["cached"] == true;
+                step.cached = vertex["cached"] == true;
                 step.started |= vertex["started"].is_string();
                 step.completed |= vertex["completed"].is_string();
                 if let Some(error) = vertex["error"].as_str().filter(|error| !error.is_empty()) {

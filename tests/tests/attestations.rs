@@ -105,6 +105,13 @@ fn the_packages_of_an_image_are_listed() {
         .map(|package| package["externalRefs"][0]["referenceLocator"].as_str().expect("a package URL"))
         .collect();
     assert_eq!(urls, ["pkg:deb/debian/libc6@2.36-9?arch=amd64", "pkg:npm/left-pad@1.3.0"]);
+
+    // As its files have them, and as stated beside the image.
+    let inspect = |image: &str| env.kiln(["inspect", "--sbom", image]).run().success().json();
+    assert_eq!(inspect(&name)["packages"], spdx["packages"]);
+    env.kiln(["rmi", &name]).run().success();
+    assert_eq!(inspect(&name)["SPDX"]["packages"], spdx["packages"]);
+    env.kiln(["inspect", "--provenance", &name]).run().failure(1).says(["has no Provenance", "--push"]);
 }
 
 #[test]

@@ -254,3 +254,35 @@ fn metadata_and_image_id_are_written_to_files_and_quiet_prints_the_digest() {
         serde_json::from_slice(&fs::read(metadata).expect("the metadata")).expect("JSON");
     assert!(metadata.is_object());
 }
+
+#[test]
+fn load_hands_the_image_to_docker_without_the_layers_that_it_has() {
+    if !is_root() {
+        return kiln_tests::skipped("dockerd needs root");
+    }
+    let env = env();
+    let Some(docker) = kiln_tests::Docker::start(&env) else { return };
+    let layers = |name: &str| {
+        let template = ["image", "inspect", "--format", "{{json .RootFS.Layers}}", name];
+        docker.client.run(template).success().json().as_array().map(Vec::len)
+    };
+    let build = |tag: &str| {
+        env.build_command(["--load", tag]).env("DOCKER_HOST", &docker.host).run().success();
+    };
+    env.file("Dockerfile", "FROM busybox\nRUN echo one > /one\n");
+    build("--tag=loaded:one");
+    assert_eq!(layers("loaded:one"), Some(2));
+    // Nothing of the base is sent again: what is written then is a small archive that docker takes all the same.
+    env.file(
+        "Dockerfile",
+        "FROM busybox\nRUN echo one > /one\nRUN echo two > /two\nCMD [\"cat\", \"/two\"]\n",
+    );
+    build("--tag=loaded:two");
+    assert_eq!(layers("loaded:two"), Some(3));
+    assert_eq!(
+        docker.client.run(["run", "--rm", "--network=none", "loaded:two"]).success().stdout(),
+        "two\n"
+    );
+    // The same image is kiln's too.
+    assert_eq!(env.kiln(["run", "--rm", "loaded:two"]).run().success().stdout(), "two\n");
+}

@@ -164,3 +164,22 @@ fn the_store_is_named_by_the_option_before_the_environment() {
     assert!(!kiln(&env, ["images", "--root", &other]).contains("app"));
     assert!(kiln(&env, ["images"]).contains("app"));
 }
+
+#[test]
+fn diff_tells_files_settings_and_sizes_apart() {
+    let env = built();
+    env.file(
+        "Dockerfile",
+        "FROM app:v1\nRUN echo longer > /x && echo y > /y && chmod 600 /etc && rm -r /bin/busybox\nENV A=2\n",
+    );
+    env.build(["--tag=app:v2"]).success();
+    let table = kiln(&env, ["diff", "app:v1", "app:v2"]);
+    let lines: Vec<&str> = table.lines().collect();
+    for line in ["D /bin/busybox", "C /etc (mode 0755 -> 0600)", "C /x (2B -> 7B)", "A /y (2B)"] {
+        assert!(lines.iter().any(|found| found.starts_with(line)), "{line} in\n{table}");
+    }
+    assert!(table.contains(r#"config Env: ["PATH="#) && table.contains(r#""A=2"]"#), "{table}");
+    let json = env.kiln(["diff", "--format=json", "app:v2", "app:v2"]).run().success().json();
+    assert_eq!((json["Files"].as_array().map(Vec::len), &json["Config"]), (Some(0), &serde_json::json!({})));
+    env.kiln(["diff", "app:v1", "nothing"]).run().failure(1).says(["nothing"]);
+}

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use kiln_tests::{Image, Peer, TestEnv, is_root, is_running, skipped};
+use kiln_tests::{Docker, Image, Peer, TestEnv, is_root, is_running, skipped};
 
 const EPOCH: &str = "1700000000";
 
@@ -156,55 +155,6 @@ fn a_container_runs_by_chroot() {
     assert_eq!(run(&["busybox", "sh", "-c", "echo out; exit 7"]).failure(7).stdout(), "out\n");
     run(&["busybox", "sh", "-c", "kill -TERM $$"]).failure(143);
     run(&["busybox", "no-such-program"]).failure(127);
-}
-
-/// dockerd with everything of its own in a directory; it ends with the test.
-struct Docker {
-    daemon: Child,
-    client: Peer,
-}
-
-impl Docker {
-    /// Starts it, if this machine can; otherwise the test is skipped.
-    #[track_caller]
-    fn start(env: &TestEnv) -> Option<Self> {
-        let (daemon, client) = (Peer::find("dockerd")?, Peer::find("docker")?);
-        let at = |name: &str| env.path("docker").join(name).display().to_string();
-        fs::create_dir(env.path("docker")).expect("mkdir");
-        let socket = format!("unix://{}", at("socket"));
-        let log = fs::File::create(env.path("docker/log")).expect("create the log");
-        let mut command = daemon.command();
-        command
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
-            .args(["--host", &socket, "--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .args(["--ip-forward=false", "--ip-masq=false", "--storage-driver=overlay2"])
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a descriptor"))
-            .stderr(log);
-        let mut child = command.spawn().expect("start dockerd");
-        let patience = Instant::now() + Duration::from_secs(30);
-        // It makes the socket when it is ready, or ends.
-        while std::os::unix::net::UnixStream::connect(at("socket")).is_err() {
-            if child.try_wait().expect("look at dockerd").is_some() || Instant::now() > patience {
-                let _ = child.kill();
-                let said = fs::read_to_string(env.path("docker/log")).unwrap_or_default();
-                skipped(&format!("dockerd does not start here: {}", said.lines().last().unwrap_or_default()));
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(Self { daemon: child, client: client.with(["--host", &socket]) })
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        // On SIGTERM it unmounts what it has mounted, and ends its containerd.
-        let process = rustix::process::Pid::from_child(&self.daemon);
-        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-        let _ = self.daemon.wait();
-    }
 }
 
 /// An image for a container engine with busybox and kiln, as `docker load` and `podman load` read it, made by kiln.

@@ -6,6 +6,13 @@ use clap::Args;
 
 use crate::progress::ProgressMode;
 
+/// `--on-failure`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnFailureAction {
+    /// A shell in the root that the step left.
+    Shell,
+}
+
 /// `kiln build`
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -66,6 +73,15 @@ pub(crate) struct BuildArgs {
     /// Write a page with the stages and the timeline of the build
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
+    /// Take results from a cache, type=local,src=DIR|registry,ref=NAME
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_from: Vec<String>,
+    /// Put results into a cache, type=local,dest=DIR|registry,ref=NAME|inline[,mode=max][,…]
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_to: Vec<String>,
+    /// What to do when a RUN step fails: shell opens one in its root, if there is a terminal
+    #[arg(long, value_enum, value_name = "ACTION")]
+    pub(crate) on_failure: Option<OnFailureAction>,
     /// Print the image's digest alone
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -78,9 +94,15 @@ pub(crate) struct BuildArgs {
     /// SSH agent or key for RUN --mount=type=ssh, default|ID[=PATH]
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
-    /// Grant a right to the build: network.host, security.insecure
+    /// Grant a right to the build: network.host, security.insecure, device[=NAME]
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
+    /// Device for all RUN steps by its CDI name, vendor.com/class=name
+    #[arg(long = "device", value_name = "NAME")]
+    pub(crate) devices: Vec<String>,
+    /// Directory of CDI specifications in place of /etc/cdi and /var/run/cdi
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// Line for /etc/hosts in RUN steps, HOST:ADDRESS
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,
@@ -96,6 +118,9 @@ pub(crate) struct BuildArgs {
     /// Memory limit of RUN steps
     #[arg(short, long, value_name = "BYTES")]
     pub(crate) memory: Option<String>,
+    /// OCI runtime that starts processes in place of kiln's own sandbox: crun, runc, runsc or a path
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: super::limits::LimitArgs,
     /// Check the Dockerfile without building it

@@ -27,8 +27,13 @@ pub(crate) struct CopyArgs {
 /// `kiln diff`
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The container
-    pub(crate) container: String,
+    /// The container, to show what it has changed; or the older one of two images
+    pub(crate) name: String,
+    /// The newer image
+    pub(crate) newer: Option<String>,
+    /// Of two images: table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(crate) format: String,
 }
 
 /// `kiln export`

@@ -57,9 +57,12 @@ pub(crate) struct MachineArgs {
     /// Kernel parameter of its namespaces, NAME=VALUE
     #[arg(long = "sysctl", value_name = "NAME=VALUE")]
     pub(crate) sysctls: Vec<String>,
-    /// Device of the host, HOST[:CONTAINER]
-    #[arg(long = "device", value_name = "HOST[:CONTAINER]")]
-    pub(crate) devices: Vec<PathBuf>,
+    /// Device of the host, HOST[:CONTAINER], or by its CDI name, vendor.com/class=name
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub(crate) devices: Vec<String>,
+    /// Directory of CDI specifications in place of /etc/cdi and /var/run/cdi
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// Parent control group
     #[arg(long, value_name = "GROUP")]
     pub(crate) cgroup_parent: Option<String>,

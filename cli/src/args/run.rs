@@ -72,6 +72,9 @@ pub(crate) struct RunArgs {
     /// Number of processes
     #[arg(long, value_name = "N")]
     pub(crate) pids_limit: Option<i64>,
+    /// OCI runtime that starts processes in place of kiln's own sandbox: crun, runc, runsc or a path
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: super::limits::LimitArgs,
     #[command(flatten)]

@@ -4,14 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use kiln_core::Progress;
+use kiln_executor::Look;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, Services, print};
 use crate::args::BuildArgs;
+use crate::args::OnFailureAction;
 use crate::build::build as build_images;
 use crate::call;
 use crate::explain::{self, Explained, Explanations};
 use crate::history::{self, Journal};
+use crate::look::ShellLook;
 use crate::mend;
 use crate::outputs::{self, Finished};
 use crate::progress::{ProgressMode, Reporter};
@@ -31,10 +34,13 @@ pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, C
     let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
     let journal = Arc::new(Journal::new(Arc::clone(&reporter) as _));
     let progress: Arc<dyn Progress> = Arc::clone(&journal) as _;
+    let on_failure = args.on_failure.map(|OnFailureAction::Shell| {
+        Arc::new(ShellLook::after_failure(Arc::clone(&reporter), &services.environment)) as Arc<dyn Look>
+    });
     let explanations = Explanations::new(request.explain);
     let finished = services.runtime()?.block_on(async {
         tokio::select! {
-            finished = build_and_export(&request, &source, services, &progress, &explanations) => finished,
+            finished = build_and_export(&request, &source, services, &progress, &explanations, on_failure.as_ref()) => finished,
             () = interrupted() => Err(CommandError::Interrupted),
         }
     });
@@ -63,13 +69,14 @@ async fn build_and_export(
     services: &Services,
     progress: &Arc<dyn Progress>,
     explanations: &Explanations,
+    on_failure: Option<&Arc<dyn Look>>,
 ) -> Result<Finished, CommandError> {
     // What was written to standard output cannot be taken back.
     let is_repeatable = !request.outputs.iter().any(crate::output::Output::takes_stdout);
     let mut times = 0;
     loop {
         let once = async {
-            let built = build_images(request, source, services, progress, explanations).await?;
+            let built = build_images(request, source, services, progress, explanations, on_failure).await?;
             outputs::export(request, built, services, progress).await
         };
         match once.await {
@@ -96,7 +103,7 @@ fn tell(explained: &[Explained], mode: ProgressMode) {
 }
 
 /// Ctrl-C, or a request to end.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let stream = |kind| signal(kind).ok();
     let (mut interrupt, mut terminate) = (stream(SignalKind::interrupt()), stream(SignalKind::terminate()));
     let wait = async |stream: &mut Option<tokio::signal::unix::Signal>| match stream {

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::Arc;
 
-use kiln_core::SourceFile;
 use kiln_core::pattern::Ignore;
+use kiln_core::{Progress, SourceFile};
 use kiln_frontend::expand::expansion_json;
 use kiln_frontend::{GraphFormat, show_graph};
 use serde_json::json;
 
 use super::{CommandError, Format, print};
 use crate::args::{BuildArgs, DebugCommand};
+use crate::build::look_before;
 use crate::call::lowered;
 use crate::environment::Environment;
+use crate::look::{self, ShellLook};
+use crate::progress::Reporter;
 use crate::request::{BuildRequest, UsageError, pairs};
 use crate::source::BuildSource;
 use crate::wiring::Services;
@@ -27,8 +31,8 @@ pub(crate) fn debug(command: &DebugCommand, environment: &Environment) -> Result
         DebugCommand::Ast { file } => ast(file),
         DebugCommand::Expand { env_file, escape } => expand(env_file.as_deref(), *escape, environment),
         DebugCommand::Ignore { file, format, paths } => ignore(file, format, paths),
-        // It needs the store: base images have a say in the graph.
-        DebugCommand::Graph { .. } => Ok(()),
+        // They need the store: base images have a say in the graph.
+        DebugCommand::Graph { .. } | DebugCommand::Shell { .. } => Ok(()),
     }
 }
 
@@ -105,4 +109,29 @@ pub(crate) fn graph(format: &str, args: &BuildArgs, services: &Services) -> Resu
     let source = BuildSource::open(&request, services)?;
     let lowered = lowered(&request, &source, services)?;
     print(&show_graph(&lowered.graph, lowered.root, format))
+}
+
+/// Opens a shell in the state before a RUN step.
+///
+/// # Errors
+/// As for the build up to there; without a terminal.
+pub(crate) fn shell(step: &str, args: &BuildArgs, services: &Services) -> Result<(), CommandError> {
+    if !look::has_terminal() {
+        return Err(CommandError::Usage(
+            "kiln debug shell needs a terminal: standard input and error are none".to_owned(),
+        ));
+    }
+    let request = BuildRequest::new(args, &services.environment)?;
+    let source = BuildSource::open(&request, services)?;
+    let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
+    let progress: Arc<dyn Progress> = Arc::clone(&reporter) as _;
+    let look = Arc::new(ShellLook::before(Arc::clone(&reporter), &services.environment));
+    let ended = services.runtime()?.block_on(async {
+        tokio::select! {
+            ended = look_before(&request, &source, services, &progress, (step, look)) => ended,
+            () = super::build::interrupted() => Err(CommandError::Interrupted),
+        }
+    });
+    reporter.close();
+    ended
 }

@@ -23,6 +23,9 @@ pub(crate) struct Config {
     /// The root where nothing can be mounted: a directory of the process that made the container.
     #[serde(default)]
     pub(crate) plain_root: Option<PathBuf>,
+    /// The OCI runtime that starts it in place of kiln's own sandbox.
+    #[serde(default)]
+    pub(crate) runtime: Option<PathBuf>,
     pub(crate) process: ProcessRequest,
     /// Mounts over the root.
     pub(crate) grafts: Vec<Graft>,

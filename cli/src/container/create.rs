@@ -48,8 +48,11 @@ pub(crate) fn create(
     let view = services.store.layers().view(&image.snapshot)?;
     let mut request = process::request(args, image, &services.environment)?;
     let wanted = args.user.as_deref().unwrap_or(&image.config.config.user);
+    // Those of devices.
+    let groups = std::mem::take(&mut request.user.groups);
     request.user =
         kiln_executor::user(&view, wanted).map_err(|error| CommandError::Usage(error.to_string()))?;
+    request.user.groups.extend(groups);
     for group in &args.group_add {
         let group =
             kiln_executor::group(&view, group).map_err(|error| CommandError::Usage(error.to_string()))?;
@@ -117,6 +120,7 @@ fn furnish(
         Some(Tree::Directory(path)) => Some(path),
         _ => None,
     };
+    let runtime = args.runtime.as_deref().map(|name| services.oci_runtime(name)).transpose()?;
     let image_config = &image.config.config;
     let mut mounts = Mounts::of(args, image_config.volumes.keys().cloned(), volumes)?;
     for other in &args.keep.volumes_from {
@@ -144,6 +148,7 @@ fn furnish(
             config: image_config.clone(),
         },
         lowers: stack.iter().map(|layer| layer.tree().to_owned()).collect(),
+        runtime: runtime.map(|runtime| runtime.program().to_owned()),
         process: request,
         grafts: mounts.grafts,
         mounts: mounts.points,

@@ -14,7 +14,7 @@ mod reason;
 mod record;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::Store;
@@ -80,6 +80,14 @@ pub(crate) struct Solved<'a> {
 }
 
 const NAMESPACE: &str = "explain";
+
+/// The keys of the steps of a build that was recorded, by their definitions: this build may not have looked at them.
+pub(crate) fn keys(store: &Store, identity: Identity) -> HashMap<ContentHash, ContentHash> {
+    let known = store.index().fact(NAMESPACE, identity.0.as_bytes()).ok().flatten();
+    let record = known.and_then(|fact| record::decode(&fact.value));
+    let steps = record.into_iter().flat_map(|record| record.steps);
+    steps.filter_map(|step| Some((step.definition, step.key?))).collect()
+}
 
 impl Explanations {
     /// None yet.

@@ -113,6 +113,10 @@ impl Steps {
             Event::Started { step } => {
                 let index = self.visible(*step);
                 let step = &mut self.steps[index];
+                // What was known and is gone is made after all.
+                if step.completed.take().is_some() {
+                    step.started = None;
+                }
                 step.started.get_or_insert(at);
                 Change::Started(index)
             }

@@ -139,6 +139,11 @@ impl Display for Tty {
         }
     }
 
+    fn pause(&mut self) {
+        // A terminal that is gone has nothing to clear.
+        let _ = self.area.clear();
+    }
+
     fn finish(&mut self, at: Duration) {
         // The picture's rows are taken away, and the whole of it is left as plain text, however long.
         let _ = self.area.clear();

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use kiln_executor::cdi;
 use kiln_executor::sandbox::{BlockRate, RateKind, ResourceLimits};
 use kiln_executor::spec::ProcessRequest;
 
 use super::error::UsageError;
-use super::limits;
+use super::{devices, limits};
 use crate::args::{LimitArgs, MachineArgs};
 
 impl LimitArgs {
@@ -74,9 +75,14 @@ impl MachineArgs {
                 .ok_or_else(|| UsageError::value("sysctl", text, "expected NAME=VALUE"))?;
             request.sysctls.insert(name.to_owned(), value.to_owned());
         }
-        for path in &self.devices {
-            request.devices.push(device(&path.to_string_lossy())?);
+        let (names, nodes): (Vec<String>, Vec<String>) =
+            self.devices.iter().cloned().partition(|value| cdi::is_name(value));
+        for node in &nodes {
+            request.devices.push(device(node)?);
         }
+        let given = cdi::devices(&devices::directories(&self.cdi_spec_dirs), &names)
+            .and_then(|given| cdi::apply(&given, request));
+        given.map_err(|error| UsageError::value("device", &names.join(" "), &error.to_string()))?;
         request.cgroup_parent = self.cgroup_parent.clone().unwrap_or_default();
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Covers {
         let root = fs::File::open(tree).during(what)?;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let source = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).during(what)?;
+        let source = crate::resolve::openat2(&root, path, flags, resolve).during(what)?;
         let kind = if is_directory(&source).during(what)? { Kind::Directory } else { Kind::File };
         let home = Root::at(tree)?.path_of(&source).during(what)?;
         let home = if home.as_os_str().is_empty() { tree.to_owned() } else { tree.join(home) };
@@ -220,7 +220,7 @@ fn open(root: &Path, directory: &Path) -> Result<OwnedFd, Errno> {
     let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
     let path = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)
+    crate::resolve::openat2(&root, path, flags, resolve)
 }
 
 fn set_time(directory: impl AsFd, (seconds, nanoseconds): (i64, u64)) -> Result<(), Errno> {

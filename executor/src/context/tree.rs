@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use kiln_cache::{Entry, Kind, Timestamp, is_within, path_order};
 use kiln_core::pattern::Ignore;
 use kiln_core::{ContentHash, StableHash as _, StableHasher};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, OFlags, ResolveFlags};
 
 /// The files of a context that a build may read, with the hash of every regular file: immutable once made.
 #[derive(Debug)]
@@ -119,5 +119,5 @@ pub(crate) fn hash_kind(kind: &Kind, hasher: &mut StableHasher) {
 pub(crate) fn open_below(root: &OwnedFd, path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(File::from(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?))
+    Ok(File::from(crate::resolve::openat2(root, path, flags, resolve)?))
 }

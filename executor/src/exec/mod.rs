@@ -2,6 +2,7 @@
 
 mod cache_mount;
 mod ground;
+mod held;
 mod mounts;
 mod output;
 mod ssh;
@@ -14,14 +15,16 @@ use kiln_core::{
     ContentHash, Event, Exec, NetworkMode, SecurityMode, Snapshot, StableHash as _, StableHasher, StepId,
 };
 
+use crate::cdi;
 use crate::error::ExecutorError;
 use crate::executor::{Inner, Value};
 use crate::network::{NetworkError, NetworkRequest, PrivateNetwork};
 use crate::process::{User, UserError, parse_accounts, parse_groups, resolve_group, resolve_user};
-use crate::sandbox::{self, Bundle, Exit, Handle, Io, Stream};
+use crate::sandbox::{self, Bundle, Exit, Handle, Io, SandboxError, Stream};
 use crate::spec::{ProcessRequest, specification};
 
 pub use ground::Ground;
+pub use held::{HeldStep, Look, StepShell};
 pub(crate) use mounts::content;
 
 /// Gives a running step up.
@@ -72,28 +75,24 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs `exec` on input 0 and commits what it changed.
-pub(crate) fn run(
-    inner: &Inner,
-    step: StepId,
-    exec: &Exec,
-    inputs: &[Value],
-    cancel: &Cancel,
-) -> Result<Snapshot, ExecutorError> {
-    let Some(Value::Snapshot(base)) = inputs.first() else { return Err(ExecutorError::Input(0)) };
-    let layers = inner.services.store.layers();
-    let view = layers.view(base)?;
-    let command = exec.args.join(" ");
+/// All that a step's process is started with; locks and scratch directories are held, and a network is there, as long as this is.
+struct Prepared {
+    ground: Ground,
+    mounted: mounts::Mounted,
+    network: Option<PrivateNetwork>,
+    request: ProcessRequest,
+}
+
+fn prepare(inner: &Inner, exec: &Exec, inputs: &[Value], command: &str) -> Result<Prepared, ExecutorError> {
+    let base = base(inputs)?;
+    let view = inner.services.store.layers().view(base)?;
     let user = user(&view, &exec.user)
-        .map_err(|cause| ExecutorError::User { command: command.clone(), cause: Arc::new(cause) })?;
-    if let Some((name, _)) = exec.devices.iter().find(|(_, required)| *required) {
-        return Err(ExecutorError::Device(name.clone()));
-    }
+        .map_err(|cause| ExecutorError::User { command: command.to_owned(), cause: Arc::new(cause) })?;
+    let devices = inner.services.devices.of_step(&exec.devices)?;
     let ground = Ground::new(&inner.services.store, base, (&exec.cwd, &user), Some(mount_points(inner)?))?;
-    // Holds locks and scratch directories until the process has ended.
     let mounted = mounts::mounts(inner, exec, inputs)?;
     let mut request = request(inner, exec, user, &mounted);
-    // Ends with the step.
+    cdi::apply(&devices, &mut request)?;
     let network = match request.network {
         NetworkMode::Private => Some(private_network(inner)?),
         NetworkMode::Default | NetworkMode::Host | NetworkMode::None => None,
@@ -102,10 +101,39 @@ pub(crate) fn run(
         request.resolv_conf = Some(network.resolv_conf().to_vec());
         request.joined = Some(network.joined());
     }
+    Ok(Prepared { ground, mounted, network, request })
+}
+
+fn base(inputs: &[Value]) -> Result<&Snapshot, ExecutorError> {
+    match inputs.first() {
+        Some(Value::Snapshot(base)) => Ok(base),
+        _ => Err(ExecutorError::Input(0)),
+    }
+}
+
+/// Runs `exec` on input 0 and commits what it changed.
+pub(crate) fn run(
+    inner: &Inner,
+    step: StepId,
+    exec: &Exec,
+    inputs: &[Value],
+    cancel: &Cancel,
+) -> Result<Snapshot, ExecutorError> {
+    let base = base(inputs)?;
+    let command = exec.args.join(" ");
+    let Prepared { ground, mounted, network, request } = prepare(inner, exec, inputs, &command)?;
     let (spec, mut grafts, profile) = specification(&request)?;
     grafts.extend(mounted.grafts.iter().cloned());
     let bundle = Bundle { spec, root: ground.tree(), grafts, profile };
-    let exit = start(inner, step, &bundle, &command, cancel)?;
+    let exit = start(inner, step, &bundle, &command, cancel);
+    if let Some(look) =
+        inner.services.on_failure.as_ref().filter(|_| has_failed(&exit) && !cancel.is_cancelled())
+    {
+        let (request, grafts, command) = (&request, &mounted.grafts[..], &command[..]);
+        look.look(&HeldStep { inner, step, command, request, root: ground.tree(), grafts, cancel });
+        cancel.finished();
+    }
+    let exit = exit?;
     drop((mounted, network));
     if cancel.is_cancelled() {
         return Err(ExecutorError::GivenUp);
@@ -113,8 +141,35 @@ pub(crate) fn run(
     if !exit.success() {
         return Err(ExecutorError::Process { command, exit });
     }
-    let layer = ground.commit(layers, base, &exit.stubs)?;
+    let layer = ground.commit(inner.services.store.layers(), base, &exit.stubs)?;
     Ok(base.with(layer.id))
+}
+
+/// Prepares `exec` and has `look` look at it in place of running it; nothing is kept.
+pub(crate) fn look(
+    inner: &Inner,
+    step: StepId,
+    exec: &Exec,
+    inputs: &[Value],
+    cancel: &Cancel,
+    look: &dyn Look,
+) -> Result<(), ExecutorError> {
+    let command = exec.args.join(" ");
+    let prepared = prepare(inner, exec, inputs, &command)?;
+    let (request, grafts, root) = (&prepared.request, &prepared.mounted.grafts[..], prepared.ground.tree());
+    look.look(&HeldStep { inner, step, command: &command, request, root, grafts, cancel });
+    cancel.finished();
+    drop(prepared.network);
+    Ok(())
+}
+
+/// Whether it is the step's own fault, rather than that of the sandbox.
+fn has_failed(exit: &Result<Exit, ExecutorError>) -> bool {
+    match exit {
+        Ok(exit) => !exit.success(),
+        Err(ExecutorError::Start { cause, .. }) => matches!(**cause, SandboxError::Exec { .. }),
+        Err(_) => false,
+    }
 }
 
 fn start(

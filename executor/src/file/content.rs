@@ -16,6 +16,16 @@ use super::select::{Place, Selection};
 use super::tree::{Node, Tree, resolve};
 use crate::context::hash_kind;
 
+/// Whether `edit` copies anything of input number `index`.
+pub(crate) fn reads(edit: &FileEdit, index: usize) -> bool {
+    let copies = edit.actions.iter().filter_map(|action| match action {
+        FileAction::Copy(copy) => Some(copy),
+        FileAction::MakeDir { .. } => None,
+    });
+    let mut sources = copies.flat_map(|copy| &copy.sources);
+    sources.any(|source| matches!(source, CopySource::Path { input, .. } if *input == index))
+}
+
 /// The hash of what `edit` reads of input number `index`, which is `tree`.
 ///
 /// # Errors

@@ -28,7 +28,7 @@ use select::Selection;
 use tree::{Node, SingleFile, resolve};
 
 pub(crate) use archive::Spool;
-pub(crate) use content::content;
+pub(crate) use content::{content, reads};
 pub use error::{FileError, LeftOut};
 pub use mode::ModeError;
 pub use tree::LinkLoop;

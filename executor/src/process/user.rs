@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
 /// The most of an account file that is read: a bigger one is refused, not cut.
@@ -81,7 +81,7 @@ pub fn account_file(root: impl AsFd, path: &'static str) -> Result<Option<Vec<u8
     let failed = |cause| UserError::Read { path, cause };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+    let file = match crate::resolve::openat2(root, path, flags, resolve) {
         Ok(file) => file,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(cause) => return Err(failed(cause.into())),
@@ -257,7 +257,8 @@ mod tests {
         assert_eq!(read().unwrap(), None);
         std::fs::remove_file(etc.join("passwd")).unwrap();
 
-        rustix::fs::mknodat(open(), "etc/passwd", FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        rustix::fs::mknodat(open(), "etc/passwd", FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0)
+            .unwrap();
         assert!(matches!(read(), Err(UserError::Read { .. })));
         std::fs::remove_file(etc.join("passwd")).unwrap();
 

@@ -45,7 +45,7 @@ fn remove_one(top: &OwnedFd, stub: &Stub) -> rustix::io::Result<()> {
         Some(parent) if parent != Path::new("") => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            rustix::fs::openat2(top, parent, flags, Mode::empty(), resolve)?
+            crate::resolve::openat2(top, parent, flags, resolve)?
         }
         _ => {
             rustix::fs::openat(top, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?

@@ -172,7 +172,8 @@ fn translate_graft(graft: &Graft) -> Mount {
     let flags = MountFlags { set: if graft.read_only { READ_ONLY } else { 0 }, clear: 0 };
     let what = match &graft.source {
         GraftSource::Tree { tree, path } => Mounted::Tree { tree: tree.clone(), path: path.clone() },
-        GraftSource::Path(source) => Mounted::Bind { source: source.clone(), recursive: false },
+        // With what is mounted below it, as Docker has it; in a user namespace the kernel refuses to uncover what that hides.
+        GraftSource::Path(source) => Mounted::Bind { source: source.clone(), recursive: true },
         GraftSource::Content(content) => Mounted::Content(content.clone()),
         GraftSource::Tmpfs { size, mode } => {
             let mut options = vec![("mode".to_owned(), format!("{mode:o}"))];

@@ -72,6 +72,8 @@ impl World {
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             memory: None,
             limits: kiln_executor::sandbox::ResourceLimits::default(),
+            devices: kiln_executor::cdi::DeviceRules::default(),
+            on_failure: None,
             link_files: true,
             clock,
         };

@@ -152,7 +152,7 @@ fn the_profile_is_dockers(fixture: &Fixture) {
 
 fn names_and_namespaces_are_the_steps_own(fixture: &Fixture) {
     assert_eq!(fixture.output("hostname"), "buildkitsandbox\n");
-    assert_eq!(fixture.output("echo $$; ls -d /proc/[0-9]* | wc -l"), "1\n3\n");
+    assert_eq!(fixture.output("echo $$; echo /proc/[0-9]*"), "1\n/proc/1\n");
     for namespace in ["mnt", "pid", "ipc", "uts", "cgroup"] {
         let path = format!("/proc/self/ns/{namespace}");
         let ours = fs::read_link(&path).expect("proc is there").display().to_string();

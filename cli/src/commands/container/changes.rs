@@ -10,7 +10,7 @@ use kiln_exporter::write_rootfs_tar;
 
 use super::print;
 use crate::args::{CommitArgs, DiffArgs, ExportArgs};
-use crate::commands::import;
+use crate::commands::{compare, import};
 use crate::container::config::Config;
 use crate::container::copy::changes;
 use crate::container::directory::Containers;
@@ -29,7 +29,11 @@ pub(crate) fn diff(
     services: &Services,
     containers: &Containers,
 ) -> Result<ExitCode, CommandError> {
-    let container = containers.find(&args.container)?;
+    if let Some(newer) = &args.newer {
+        compare::images(&args.name, newer, &args.format, services)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let container = containers.find(&args.name)?;
     let config = container.config()?;
     let layer = changes::layer(&container, &config, services)?;
     let below = services.store.layers().view(&config.image.snapshot)?;

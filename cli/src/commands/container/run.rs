@@ -11,7 +11,7 @@ use crate::container::attach::{self, End};
 use crate::container::create::{self, Made};
 use crate::container::network;
 use crate::container::signal;
-use crate::container::supervisor::{Foreground, Outcome, Supervisor};
+use crate::container::supervisor::{Foreground, Outcome, Starter, Supervisor};
 use crate::error::CommandError;
 use crate::terminal;
 use crate::wiring::Services;
@@ -104,8 +104,11 @@ fn in_foreground(made: &Made, args: &RunArgs, services: &Services) -> Result<Exi
     let signals = kiln_executor::waiting::signals_as_bytes(passed).map_err(system("listen for signals"))?;
     let lock = made.container.lock()?;
     let parts = (made.containers.clone(), made.container.clone(), made.config.clone());
-    let launcher = (services.launcher()?, network::networks(services)?);
-    let supervisor = Supervisor::new(parts, lock, launcher, signals, Some(foreground))?;
+    let isolation =
+        services.isolation.as_ref().map_err(|error| CommandError::NoIsolation(error.to_string()))?;
+    let starter = Starter::of(&made.config, isolation, isolation.rung, services.store.root())?;
+    let starter = (starter, network::networks(services)?);
+    let supervisor = Supervisor::new(parts, lock, starter, signals, Some(foreground))?;
     match supervisor.run() {
         Outcome::Idle => Ok(ExitCode::SUCCESS),
         Outcome::NotStarted(code, message) => {

@@ -244,7 +244,7 @@ impl Supervisor<'_> {
         }
         let started = match self.main.as_ref().filter(|main| !main.starting) {
             Some(main) => visit::bundle(&self.config, self.state.pid, ask).and_then(|bundle| {
-                self.launcher
+                self.starter
                     .enter(&main.running, &bundle, visit::streams(ask, fds))
                     .map_err(|error| visit::visit_refusal(&error))
             }),
@@ -387,7 +387,7 @@ impl Supervisor<'_> {
                     stdout: Given::Given(write),
                     stderr: Given::Given(copy),
                 };
-                Some((self.launcher.enter(&main.running, &bundle, io).ok()?, read))
+                Some((self.starter.enter(&main.running, &bundle, io).ok()?, read))
             },
         );
         match entered {

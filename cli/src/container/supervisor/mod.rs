@@ -11,15 +11,15 @@ mod health;
 mod output;
 mod process;
 mod restart;
+mod starter;
 mod visit;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use kiln_executor::launcher::Launcher;
 use kiln_executor::network::{Networks, PrivateNetwork};
-use kiln_executor::sandbox::{Exit, Handle, Io, Running, Sandbox as _, Stream as Given};
+use kiln_executor::sandbox::{Exit, Handle, Io, Running, Stream as Given};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::clock::since_start;
@@ -28,6 +28,7 @@ pub(crate) use self::freezer::thaw_what_was_left;
 use self::health::Schedule;
 use self::output::{Output, Source};
 pub(crate) use self::process::{from_command_line, spawn};
+pub(crate) use self::starter::Starter;
 use self::visit::{Refusal, Visit};
 use super::bundle;
 use super::config::Config;
@@ -104,7 +105,7 @@ pub(crate) struct Supervisor<'a> {
     container: Container,
     config: Config,
     state: State,
-    launcher: &'a Launcher,
+    starter: Starter<'a>,
     networks: Networks,
     /// Lasts as long as the container runs.
     network: Option<PrivateNetwork>,
@@ -154,7 +155,7 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn new(
         (containers, container, config): (Containers, Container, Config),
         lock: File,
-        (launcher, networks): (&'a Launcher, Networks),
+        (starter, networks): (Starter<'a>, Networks),
         signals: OwnedFd,
         foreground: Option<Foreground>,
     ) -> Result<Self, ContainerError> {
@@ -168,7 +169,7 @@ impl<'a> Supervisor<'a> {
             container,
             config,
             state,
-            launcher,
+            starter,
             networks,
             network: None,
             listener: Some(listener),
@@ -372,7 +373,7 @@ impl<'a> Supervisor<'a> {
             Io::Streams { stdin, stdout: Given::Pipe, stderr: Given::Pipe }
         };
         let bundle = bundle::bundle(&self.container, &self.config, &process);
-        let running = bundle.and_then(|bundle| self.launcher.start(&bundle, io));
+        let running = bundle.and_then(|bundle| self.starter.start(&bundle, io));
         let running = running.map_err(|error| visit::refusal(&error))?;
         if self.foreground.is_some() {
             for limit in running.passed_over() {

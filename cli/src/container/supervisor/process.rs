@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use kiln_executor::isolation::{IsolationRequest, Rung, enter};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::Supervisor;
+use super::{Starter, Supervisor};
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
 use crate::container::network::networks_in;
@@ -70,8 +70,8 @@ fn supervise(root: &Path, id: &str, rung: Rung, socket: OwnedFd) -> Result<(), C
     let config = container.config()?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
     let networks = networks_in(&isolation, rung, &Environment::of_process());
-    let launcher = (&isolation.launcher, networks);
-    let supervisor = Supervisor::new((containers, container, config), lock, launcher, signals, None)?;
+    let starter = (Starter::of(&config, &isolation, rung, root)?, networks);
+    let supervisor = Supervisor::new((containers, container, config), lock, starter, signals, None)?;
     // From here on it is told by its answers.
     rustix::stdio::dup2_stdin(&null).map_err(|errno| failed(errno.into()))?;
     supervisor.serve(socket);

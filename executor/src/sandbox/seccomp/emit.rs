@@ -22,7 +22,7 @@ pub(super) enum Leaf {
 }
 
 /// The address families that the profile allows, as "from this number on".
-const FAMILIES: &[(u32, Leaf)] = &[
+pub(super) const FAMILIES: &[(u32, Leaf)] = &[
     (0, Leaf::Allowed),
     (12, Leaf::Refused), // AF_DECnet
     (13, Leaf::Allowed),
@@ -42,10 +42,10 @@ const FAMILIES: &[(u32, Leaf)] = &[
 ];
 
 /// PER_LINUX, PER_LINUX32, both with UNAME26, and the question for the present one.
-const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-const NAMESPACES: u32 = 0x7e02_0000;
+pub(super) const NAMESPACES: u32 = 0x7e02_0000;
 
 const LOAD_WORD: u16 = 0x20;
 const JUMP: u16 = 0x05;

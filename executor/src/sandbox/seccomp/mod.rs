@@ -4,6 +4,7 @@
 //! number when it is loaded, to learn which calls are always allowed.
 
 mod emit;
+mod export;
 mod extra;
 mod profile;
 mod table;
@@ -12,6 +13,7 @@ use libc::sock_filter;
 
 use super::capability;
 use emit::{Leaf, Program};
+pub(crate) use export::export;
 pub use profile::ProfileError;
 pub(crate) use profile::{Machine, compile};
 

@@ -88,12 +88,24 @@ pub(super) fn add(root: &mut Root, devices: &[Device]) -> Setup<()> {
         }
         let mount = match host_device(name, device.character, device.major, device.minor) {
             Ok(node) => copy_of(&node, false).during(what)?,
-            Err(_) => own_node(device)?,
+            Err(_) => match elsewhere(device) {
+                Some(node) => copy_of(&node, false).during(what)?,
+                None => own_node(device)?,
+            },
         };
         let point = root.target(&device.path, Kind::File)?;
         attach(&mount, &point).during(what)?;
     }
     Ok(())
+}
+
+/// The host's node for a device that is to have another name in the sandbox: in a user namespace none can be made.
+fn elsewhere(device: &Device) -> Option<OwnedFd> {
+    let kind = if device.character { "char" } else { "block" };
+    let about = format!("/sys/dev/{kind}/{}:{}/uevent", device.major, device.minor);
+    let about = std::fs::read_to_string(about).ok()?;
+    let name = about.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
+    host_device(name, device.character, device.major, device.minor).ok()
 }
 
 /// A node made for this sandbox, for a device that the host's /dev does not show.

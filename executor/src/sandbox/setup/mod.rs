@@ -11,7 +11,7 @@ mod privileges;
 mod program;
 pub(crate) mod root;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -278,8 +278,8 @@ fn standard_streams(
 fn adjust_oom_score(proc: &OwnedFd, score: i32) -> Setup<()> {
     let what = || format!("set oom_score_adj to {score}");
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(proc, "self/oom_score_adj", flags, Mode::empty(), ResolveFlags::BENEATH)
-        .during(what)?;
+    let file =
+        crate::resolve::openat2(proc, "self/oom_score_adj", flags, ResolveFlags::BENEATH).during(what)?;
     match rustix::io::write(&file, score.to_string().as_bytes()) {
         // Lowering it takes a privilege that is not worth a failure.
         Ok(_) | Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),
@@ -292,7 +292,7 @@ fn enter_directory(path: &str) -> Setup<()> {
     let what = || format!("enter the working directory {path}");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).during(what)?;
+    let directory = crate::resolve::openat2(CWD, path, flags, resolve).during(what)?;
     let stat = rustix::fs::fstat(&directory).during(what)?;
     debug_assert_eq!(FileType::from_raw_mode(stat.st_mode), FileType::Directory);
     rustix::process::fchdir(&directory).during(what)

@@ -104,7 +104,7 @@ fn mount_one(root: &mut Root, mount: &Mount, marks: Marks, special: &mut Special
 fn straight_target(root: &mut Root, path: &str) -> Setup<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match rustix::fs::openat2(root.fd(), path.trim_start_matches('/'), flags, Mode::empty(), resolve) {
+    match crate::resolve::openat2(root.fd(), path.trim_start_matches('/'), flags, resolve) {
         Err(Errno::NOENT) => root.target(path, Kind::Directory),
         found => found.during(|| format!("open the mount point {path} (it may not be a symlink)")),
     }
@@ -152,7 +152,7 @@ fn part_of_tree(tree: &crate::sandbox::bundle::Tree, path: &str, marks: Marks) -
     attach(&whole, &point).during(|| "attach the tree".into())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let part = rustix::fs::openat2(&whole, path, flags, Mode::empty(), resolve)
+    let part = crate::resolve::openat2(&whole, path, flags, resolve)
         .during(|| format!("open {path}"))
         .and_then(|found| copy_of(&found, false).during(|| format!("bind {path}")));
     rustix::mount::unmount(super::root::MOUNT_POINT, rustix::mount::UnmountFlags::DETACH)
@@ -204,7 +204,7 @@ fn open_special(root: &Root, special: &Special, path: &str) -> rustix::io::Resul
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     for (name, mount) in [("/proc/", &special.proc), ("/sys/", &special.sys)] {
         if let (Some(rest), Some(mount)) = (path.strip_prefix(name), mount) {
-            return rustix::fs::openat2(mount, rest, flags, Mode::empty(), resolve);
+            return crate::resolve::openat2(mount, rest, flags, resolve);
         }
     }
     root.open(path, OFlags::PATH)
@@ -262,7 +262,7 @@ pub(super) fn set_sysctl(special: &Special, parameters: &[(String, String)]) -> 
         let path = format!("sys/{}", name.replace('.', "/"));
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let file = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve).during(what)?;
+        let file = crate::resolve::openat2(proc, &*path, flags, resolve).during(what)?;
         rustix::io::write(&file, value.as_bytes()).during(what)?;
     }
     Ok(())

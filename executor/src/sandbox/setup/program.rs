@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::failure::{Failure, Setup};
@@ -48,7 +48,7 @@ pub(super) fn find(name: &str, env: &[String]) -> Setup<CString> {
 /// Opens without magic links: `/proc/self/exe` is kiln itself until the program runs.
 fn open(path: impl AsRef<OsStr>) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, path.as_ref(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+    match crate::resolve::openat2(CWD, path.as_ref(), flags, ResolveFlags::NO_MAGICLINKS) {
         Err(Errno::LOOP) => Err(Errno::ACCESS),
         found => found,
     }
@@ -61,7 +61,7 @@ fn check(path: &str) -> rustix::io::Result<()> {
     for _ in 0..MAX_INTERPRETERS {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let name = OsStr::from_bytes(&path);
-        let file = match rustix::fs::openat2(CWD, name, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        let file = match crate::resolve::openat2(CWD, name, flags, ResolveFlags::NO_MAGICLINKS) {
             Err(Errno::LOOP) => return Err(Errno::ACCESS),
             // Execution gives the error that belongs to it.
             Err(_) => return Ok(()),

@@ -69,7 +69,7 @@ impl Root {
     /// Opens `path` within the root, symlinks followed within it.
     pub(super) fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.mount, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+        crate::resolve::openat2(&self.mount, path, flags | OFlags::CLOEXEC, resolve)
     }
 
     /// Opens the mount point `path`, and makes it first if it is missing.
@@ -95,12 +95,12 @@ impl Root {
                 continue;
             }
             let flags = LOOKUP | OFlags::NOFOLLOW;
-            let next = match rustix::fs::openat2(&here, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
+            let next = match crate::resolve::openat2(&here, name, flags, ResolveFlags::BENEATH) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => {
                     let kind = if todo.is_empty() { kind } else { Kind::Directory };
                     self.make_entry(&here, name, kind)?;
-                    rustix::fs::openat2(&here, name, flags, Mode::empty(), ResolveFlags::BENEATH)?
+                    crate::resolve::openat2(&here, name, flags, ResolveFlags::BENEATH)?
                 }
                 Err(error) => return Err(error),
             };

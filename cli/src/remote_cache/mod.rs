@@ -1,0 +1,28 @@
+//! `--cache-to` and `--cache-from`: results of steps that other machines share.
+//!
+//! A cache is one document that lists results and the layers they consist of ([`document`]), and the layers as blobs,
+//! wherever a backend keeps such things. A build asks the imported documents where its own store knows nothing. What is
+//! found stands for layers that are not here: they are fetched when a step or an output reads their files, and not before.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `spec` | what was typed |
+//! | `document` | the list of results, as an OCI artifact |
+//! | `backend`, `directory` | where documents and blobs are: a layout, a registry, an image's configuration |
+//! | `export` | a build's results to a backend: what is there is neither packed nor sent |
+//! | `import` | the documents of a build, and layers from them |
+//!
+//! A backend that fails costs the cache: it is a warning, never the end of a build.
+
+mod backend;
+mod directory;
+mod document;
+mod export;
+mod import;
+mod spec;
+
+pub(crate) use self::backend::CacheError;
+pub(crate) use self::document::INLINE_KEY;
+pub(crate) use self::export::{Exportable, export, inline_document};
+pub(crate) use self::import::{Imported, SharedImports};
+pub(crate) use self::spec::{CacheSpec, Place};
