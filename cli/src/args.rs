@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::build::{BuildArgs, OnFailureAction};
 pub(crate) use self::container::{
     AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
-    PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StopArgs, TopArgs,
+    PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub(crate) use self::files::{CommitArgs, CopyArgs, DiffArgs, ExportArgs};
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};

@@ -24,6 +24,8 @@ use crate::sandbox::{
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 /// What is searched where an image sets no PATH.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The annotation of a `Spec` whose process has a small first process above it; OCI has no word for that.
+pub(crate) const INIT: &str = "kiln.init";
 const DEFAULT_SHM: u64 = 64 << 20;
 
 /// Stands for the host's address in a line of `/etc/hosts`, whatever it is from there (Docker's `--add-host NAME:host-gateway`).
@@ -100,6 +102,9 @@ pub struct ProcessRequest {
     /// Devices of the host: their node there, and where the process has it.
     #[serde(default)]
     pub devices: Vec<(PathBuf, PathBuf)>,
+    /// Whether a small first process is above it.
+    #[serde(default)]
+    pub init: bool,
     /// Bind mounts that devices come with.
     #[serde(default)]
     pub mounts: Vec<Mount>,
@@ -134,6 +139,7 @@ impl ProcessRequest {
             oom_score_adj: None,
             sysctls: HashMap::new(),
             devices: Vec::new(),
+            init: false,
             mounts: Vec::new(),
         }
     }
@@ -204,6 +210,9 @@ pub fn specification(request: &ProcessRequest) -> Result<(Spec, Vec<Graft>, Prof
         insecure: request.insecure,
     })?;
     adapt(&mut spec, request)?;
+    if request.init {
+        spec.annotations_mut().get_or_insert_default().insert(INIT.into(), "true".into());
+    }
     if let Some(joined) = &request.joined {
         join(&mut spec, joined);
     }

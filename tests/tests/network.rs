@@ -369,7 +369,10 @@ fn what_cannot_be_published_is_one_clear_line() {
         (&["-p", "203.0.113.77:0:80"], "no interface of this host has the address"),
         (&["--dns", "x", "--network=private"], "invalid --dns `x`"),
         (&["--network", "no/name"], "invalid --network `no/name`"),
-        (&["--network", "container:x", "-p", "80"], "--publish does not go with"),
+        (
+            &["--network", "container:x", "-p", "80"],
+            "conflicting options: port publishing and the container type network mode",
+        ),
     ] {
         let outcome = run(&env, &[words, &["busybox", "true"]].concat()).failure(125).says([problem]);
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");

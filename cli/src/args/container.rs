@@ -111,6 +111,12 @@ pub(crate) enum ContainerCommand {
     Rename(RenameArgs),
     /// Show the published ports of a container
     Port(PortArgs),
+    /// Show what containers take of the machine
+    Stats(StatsArgs),
+    /// Stop all processes of containers from running
+    Pause(NamesArgs),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArgs),
     /// Copy files between a container and the host
     Cp(CopyArgs),
     /// Show what a container has changed of its image's files
@@ -140,6 +146,25 @@ pub(crate) struct PruneContainersArgs {
     /// Only what fits: until=24h, label=K[=V], label!=K[=V]
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+}
+
+/// `kiln stats`
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Those that do not run too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Look once
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Print ids in full
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// table, json, or a template: {{.Name}} {{.CPUPerc}}
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub(crate) format: String,
+    /// The containers; all that run without
+    pub(crate) containers: Vec<String>,
 }
 
 /// `kiln port`

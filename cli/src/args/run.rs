@@ -79,6 +79,9 @@ pub(crate) struct RunArgs {
     pub(crate) limits: super::limits::LimitArgs,
     #[command(flatten)]
     pub(crate) machine: super::limits::MachineArgs,
+    /// Have a small first process pass signals on and take care of orphans
+    #[arg(long)]
+    pub(crate) init: bool,
     /// Mount the root file system read-only
     #[arg(long)]
     pub(crate) read_only: bool,

@@ -7,7 +7,7 @@
 //! | `directory`, `config`, `state`, `name`, `id`, `removal` | what is kept of a container, and finding it |
 //! | `volume` | directories that outlive containers |
 //! | `network`, `sharing`, `ports` | its network, or that of another |
-//! | `bundle`, `supervisor`, `processes` | the process that looks after a container |
+//! | `bundle`, `supervisor`, `processes`, `usage` | the process that looks after a container |
 //! | `protocol`, `client`, `attach` | speaking to it |
 //! | `copy` | files in and out, and what a container has changed |
 //! | `log` | what the container wrote |
@@ -38,4 +38,5 @@ pub(crate) mod sharing;
 pub(crate) mod signal;
 pub(crate) mod state;
 pub(crate) mod supervisor;
+pub(crate) mod usage;
 pub(crate) mod volume;

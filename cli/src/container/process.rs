@@ -61,6 +61,7 @@ pub(crate) fn request(
     request.shm_size = args.shm_size.as_deref().map_or(Ok(0), |text| limits::bytes("shm-size", text))?;
     request.terminal = args.tty;
     request.read_only_root = args.read_only;
+    request.init = args.init;
     request.insecure = args.privileged;
     crate::request::rights::security(&args.security_opt, &mut request)?;
     request.capabilities = capabilities(args)?;

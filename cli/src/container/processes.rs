@@ -22,15 +22,17 @@ pub(crate) fn table(init: u32) -> String {
 }
 
 fn of(init: u32) -> Vec<Process> {
+    let found: BTreeMap<u32, Process> = pids(init).filter_map(|pid| Some((pid, read(pid)?))).collect();
+    found.into_values().collect()
+}
+
+/// The processes in the pid namespace of `init`.
+pub(crate) fn pids(init: u32) -> impl Iterator<Item = u32> {
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let Some(own) = namespace(init) else { return Vec::new() };
+    let own = namespace(init);
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let found: BTreeMap<u32, Process> = pids
-        .filter(|&pid| namespace(pid).as_ref() == Some(&own))
-        .filter_map(|pid| Some((pid, read(pid)?)))
-        .collect();
-    found.into_values().collect()
+    pids.filter(move |&pid| own.is_some() && namespace(pid) == own)
 }
 
 fn read(pid: u32) -> Option<Process> {

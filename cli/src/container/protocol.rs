@@ -32,6 +32,8 @@ pub(crate) enum Ask {
     Root,
     /// Its processes.
     Top,
+    /// What it takes of the machine, as JSON.
+    Usage,
 }
 
 /// A process for a container that runs. What is not said is the container's own.

@@ -149,6 +149,8 @@ pub(crate) struct Process {
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) filter: Filter,
     pub(crate) stdio: Stdio,
+    /// Whether it has a small first process above it.
+    pub(crate) init: bool,
 }
 
 /// The system call filter.

@@ -27,7 +27,8 @@ pub(crate) fn plan(bundle: &Bundle, stdio: Stdio) -> Result<Plan, SandboxError> 
         return refuse(format!("{part} is not supported"));
     }
     let Some(process) = spec.process() else { return refuse("it has no process") };
-    let process = translate_process(process, &bundle.profile, stdio)?;
+    let mut process = translate_process(process, &bundle.profile, stdio)?;
+    process.init = bundle.spec.annotations().as_ref().is_some_and(|all| all.contains_key(crate::spec::INIT));
     let linux = spec.linux().clone().unwrap_or_default();
 
     // A process that may make device nodes but is not watched by a device control group must not be able to open them:
@@ -120,6 +121,7 @@ fn translate_process(process: &OciProcess, profile: &Profile, stdio: Stdio) -> R
         oom_score_adj: process.oom_score_adj(),
         filter: filter(profile, bits(sets.and_then(|s| s.bounding().as_ref())))?,
         stdio,
+        init: false,
     })
 }
 

@@ -24,7 +24,8 @@ impl World {
         Self::of(TestEnv::new())
     }
 
-    fn of(env: TestEnv) -> Self {
+    /// In this environment.
+    pub(crate) fn of(env: TestEnv) -> Self {
         env.busybox();
         Self { env }
     }

@@ -113,6 +113,7 @@ fn host_config(config: &Config) -> Value {
         "NetworkMode": config.network,
         "RestartPolicy": { "Name": name, "MaximumRetryCount": most },
         "Privileged": process.insecure,
+        "Init": process.init,
         "ReadonlyRootfs": process.read_only_root,
         "CapAdd": process.capabilities,
         "ExtraHosts": process.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>(),

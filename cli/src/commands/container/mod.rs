@@ -8,10 +8,12 @@ mod image;
 mod inspect;
 mod list;
 mod logs;
+mod pause;
 mod port;
 mod remove;
 mod run;
 mod start;
+mod stats;
 mod stop;
 
 use std::process::ExitCode;
@@ -49,6 +51,9 @@ pub(crate) fn perform_lightly(
         ContainerCommand::Top(args) => top(args, containers),
         ContainerCommand::Rename(args) => rename(args, containers),
         ContainerCommand::Port(args) => port::port(args, containers),
+        ContainerCommand::Stats(args) => stats::stats(args, containers),
+        ContainerCommand::Pause(args) => pause::pause(args, true, containers),
+        ContainerCommand::Unpause(args) => pause::pause(args, false, containers),
         ContainerCommand::Run(_)
         | ContainerCommand::Create(_)
         | ContainerCommand::Start(_)

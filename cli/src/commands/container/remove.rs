@@ -11,6 +11,7 @@ use crate::container::config::Config;
 use crate::container::create::root_name;
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
+use crate::container::supervisor::thaw_what_was_left;
 use crate::container::volume::Volumes;
 use crate::container::{disk, signal};
 use crate::environment::now;
@@ -63,6 +64,7 @@ pub(crate) fn remove_one(
         }
         stop_one(container, Some(signal::KILL), Some(0))?;
     }
+    thaw_what_was_left(&container.path);
     // A document that cannot be read must not make a container immortal.
     let config: Result<Config, _> = container.config();
     if let (true, Ok(config)) = (volumes, &config) {

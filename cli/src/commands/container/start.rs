@@ -13,6 +13,7 @@ use crate::container::config::Config;
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
 use crate::container::protocol::Ask;
+use crate::container::state::Status;
 use crate::container::supervisor;
 use crate::error::CommandError;
 use crate::request::UsageError;
@@ -78,8 +79,13 @@ pub(crate) fn restart(
 }
 
 fn begin_unless_running(container: &Container, services: &Services) -> Result<(), CommandError> {
-    if container.state()?.status.is_active() {
-        return Ok(());
+    match container.state()?.status {
+        Status::Paused => {
+            let problem = "cannot start a paused container, try unpause instead";
+            return Err(CommandError::Usage(problem.to_owned()));
+        }
+        status if status.is_active() => return Ok(()),
+        _ => supervisor::thaw_what_was_left(&container.path),
     }
     let config = container.config()?;
     begin(container, &config, services, None)?;

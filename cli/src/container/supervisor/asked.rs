@@ -8,6 +8,7 @@ use rustix::net::SocketFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::clock::since_start;
+use super::freezer::Freezer;
 use super::health::OUTPUT;
 use super::visit::{self, Visit};
 use super::{Check, Client, Outcome, Supervisor};
@@ -104,6 +105,15 @@ impl Supervisor<'_> {
                 let text = crate::container::processes::table(self.state.pid);
                 self.tell(Some(id), &Answer::Text(text), &[]);
             }
+            Ask::Usage => {
+                let usage = crate::container::usage::of(self.state.pid);
+                let answer = match serde_json::to_string(&usage) {
+                    Ok(text) => Answer::Text(text),
+                    Err(error) => refuse(&error.to_string()),
+                };
+                self.tell(Some(id), &answer, &[]);
+                self.is_untidy = self.foreground.is_none();
+            }
             Ask::Pause(pause) => {
                 let answer = match self.pause(pause) {
                     Ok(()) => Answer::Done,
@@ -125,6 +135,10 @@ impl Supervisor<'_> {
         };
         if number == signal::KILL || number == self.config.stop_signal {
             self.state.stopped = true;
+        }
+        if number == signal::KILL && self.state.status == Status::Paused {
+            // What is frozen does not even end.
+            let _ = self.pause(false);
         }
         self.tell(Some(id), &answer, &[]);
     }
@@ -201,11 +215,33 @@ impl Supervisor<'_> {
             .map_err(|error| format!("open the container's root: {error}"))
     }
 
-    fn pause(&mut self, _pause: bool) -> Result<(), String> {
-        Err("pausing is not supported yet".to_owned())
+    fn pause(&mut self, pause: bool) -> Result<(), String> {
+        let name = self.container.name();
+        match (pause, self.state.status) {
+            (true, Status::Paused) => return Err(format!("container {name} is already paused")),
+            (false, Status::Paused) => {
+                self.freezer = None;
+                self.state.status = Status::Running;
+            }
+            (true, Status::Running) => {
+                let frozen = Freezer::freeze(self.state.pid, &self.container.path);
+                self.freezer =
+                    Some(frozen.map_err(|error| format!("cannot pause container {name}: {error}"))?);
+                self.state.status = Status::Paused;
+            }
+            (true, _) => return Err(format!("container {name} is not running")),
+            (false, _) => return Err(format!("container {name} is not paused")),
+        }
+        self.write_state();
+        Ok(())
     }
 
     fn visit(&mut self, id: u64, ask: &ExecAsk, fds: Vec<OwnedFd>) {
+        if self.state.status == Status::Paused {
+            let name = self.container.name();
+            let message = format!("container {name} is paused, unpause the container before exec");
+            return self.tell(Some(id), &Answer::Failed { code: 1, message }, &[]);
+        }
         let started = match self.main.as_ref().filter(|main| !main.starting) {
             Some(main) => visit::bundle(&self.config, self.state.pid, ask).and_then(|bundle| {
                 self.starter
@@ -332,6 +368,9 @@ impl Supervisor<'_> {
                 let output = format!("Health check exceeded timeout ({seconds}s)");
                 self.checked(-1, Some(output));
             }
+            return;
+        }
+        if self.state.status == Status::Paused {
             return;
         }
         let is_due = self.schedule.as_ref().is_some_and(|schedule| schedule.next <= at);

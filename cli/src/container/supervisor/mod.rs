@@ -6,6 +6,7 @@
 
 mod asked;
 mod clock;
+mod freezer;
 mod health;
 mod output;
 mod process;
@@ -22,6 +23,8 @@ use kiln_executor::sandbox::{Exit, Handle, Io, Running, Stream as Given};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::clock::since_start;
+use self::freezer::Freezer;
+pub(crate) use self::freezer::thaw_what_was_left;
 use self::health::Schedule;
 use self::output::{Output, Source};
 pub(crate) use self::process::{from_command_line, spawn};
@@ -119,6 +122,8 @@ pub(crate) struct Supervisor<'a> {
     visits: Vec<Visit>,
     schedule: Option<Schedule>,
     check: Option<Check>,
+    /// While it is paused.
+    freezer: Option<Freezer>,
     /// When it is killed if it has not stopped.
     kill_at: Option<Duration>,
     /// When it is started again.
@@ -179,6 +184,7 @@ impl<'a> Supervisor<'a> {
             visits: Vec::new(),
             schedule: None,
             check: None,
+            freezer: None,
             kill_at: None,
             restart_at: None,
             wait: restart::FIRST_WAIT,
@@ -282,7 +288,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let due = self.schedule.as_ref().filter(|_| self.check.is_none()).map(|schedule| schedule.next);
+        let is_watched = self.check.is_none() && self.freezer.is_none();
+        let due = self.schedule.as_ref().filter(|_| is_watched).map(|schedule| schedule.next);
         let check = self.check.as_ref().map(|check| check.until);
         [self.kill_at, self.restart_at, due, check].into_iter().flatten().min()
     }
@@ -424,6 +431,7 @@ impl<'a> Supervisor<'a> {
             self.executed();
         }
         let main = self.main.take();
+        self.freezer = None;
         self.output.drain();
         self.end_visits();
         (self.kill_at, self.schedule, self.check) = (None, None, None);

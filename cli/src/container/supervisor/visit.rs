@@ -26,7 +26,7 @@ pub(super) type Refusal = (u8, String);
 
 /// The process that is asked for, in the terms of the container that it enters.
 pub(super) fn bundle(config: &Config, pid: u32, ask: &ExecAsk) -> Result<Bundle, Refusal> {
-    let mut request = ProcessRequest { args: ask.command.clone(), ..config.process.clone() };
+    let mut request = ProcessRequest { args: ask.command.clone(), init: false, ..config.process.clone() };
     for entry in &ask.env {
         let name = entry.split('=').next().unwrap_or_default();
         request.env.retain(|other| other.split('=').next() != Some(name));

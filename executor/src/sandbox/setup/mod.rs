@@ -5,6 +5,7 @@
 mod chroot;
 mod devices;
 mod failure;
+mod init;
 mod mounts;
 mod privileges;
 mod program;
@@ -149,6 +150,9 @@ fn execute(
     // The engine's own filter is on already; a further one without CAP_SYS_ADMIN would take setuid programs their effect.
     let filter = filter.filter(|_| !chroot || process.no_new_privileges || privileges::may_filter());
     privileges::drop_privileges(process, filter, recorder)?;
+    if process.init {
+        init::stay()?;
+    }
     let error = sys::execute(&path, &args, &env);
     let errno = error.raw_os_error().unwrap_or(libc::ENOEXEC);
     Err(Failure { operation: process.args[0].clone(), errno, program: true })
