@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use kiln_core::{DiffId, DigestWriter};
 
 use super::archive::{Archive, Member, MemberKind};
+use super::confined::confined;
 use super::draft::Draft;
 use super::entry::{self, Attributes, Device, Kind};
 use super::error::{LayerError, MemberError};
@@ -90,7 +91,8 @@ pub(crate) fn unpack(
     let (unpacked, (diff_id, tar_size)) = std::thread::scope(|scope| {
         // Decompressing and hashing beside parsing and writing.
         let hashed = scope.spawn(move || read_ahead(archive, &sender, limits.bytes));
-        let unpacked = fill(writer, Blocks { blocks, current: Vec::new(), at: 0 }, limits);
+        let blocks = Blocks { blocks, current: Vec::new(), at: 0 };
+        let unpacked = confined(draft.tree(), || fill(writer, blocks, limits));
         (unpacked, hashed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let (writer, notes, left_out) = unpacked?;
