@@ -8,12 +8,14 @@
 //! | `content` | [`Blobs`] by digest |
 //! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
 //! | `history` | [`PastBuilds`] and what they told |
+//! | `confine` | threads that reach no file but where they should |
 //! | `stack` | what a mount stacks for a snapshot |
 //! | `gc` | [`PrunePolicy`], [`DiskUsage`], [`Checked`] |
 //!
 //! **Invariant:** knows neither Dockerfiles nor processes. A lookup that finds something damaged or half there finds
 //! nothing.
 
+mod confine;
 mod content;
 mod gc;
 mod history;
@@ -25,6 +27,7 @@ mod stack;
 mod store;
 mod trash;
 
+pub use confine::{reading_within, writing_within};
 pub use content::{BlobError, BlobWriter, Blobs};
 pub use gc::{
     Checked, Condition, Damage, Damaged, Depth, DiskUsage, Freed, PrunePolicy, RecordKind, Selection, Trait,

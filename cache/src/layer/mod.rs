@@ -14,7 +14,6 @@
 //! | `tar`, `pack`, `decompress` | a layer as a tar; compressing and decompressing |
 
 mod archive;
-mod confined;
 mod decompress;
 mod diff;
 mod draft;

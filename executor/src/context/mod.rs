@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,17 +84,28 @@ impl LocalContext {
     ) -> Result<(ContextTree, Option<StatTableBuilder>), ContextError> {
         let read = |cause| ContextError::Read { path: self.directory.clone(), cause };
         let root = walk::open_root(&self.directory).map_err(read)?;
+        let (seen, hashes, learnt) =
+            kiln_cache::reading_within(root.as_fd(), || self.look(&root, wanted, known))?;
+        let table = learnt.then(|| hash::table(&seen, &hashes, now));
+        let entries = entries(seen, hashes);
+        Ok((ContextTree::new(root, entries, self.ignore.clone()), table))
+    }
+
+    fn look(
+        &self,
+        root: &OwnedFd,
+        wanted: &[String],
+        known: &StatTable,
+    ) -> Result<(Vec<Seen>, Vec<Option<ContentHash>>, bool), ContextError> {
         let mut wanted = Wanted::new(wanted);
         let mut seen = loop {
-            let seen = walk::walk(&self.directory, &root, &self.ignore, &wanted)?;
+            let seen = walk::walk(&self.directory, root, &self.ignore, &wanted)?;
             if !follow_links(&seen, &mut wanted) {
                 break seen;
             }
         };
-        let (hashes, learnt) = hash::hashes(&self.directory, &root, &mut seen, known)?;
-        let table = learnt.then(|| hash::table(&seen, &hashes, now));
-        let entries = entries(seen, hashes);
-        Ok((ContextTree::new(root, entries, self.ignore.clone()), table))
+        let (hashes, learnt) = hash::hashes(&self.directory, root, &mut seen, known)?;
+        Ok((seen, hashes, learnt))
     }
 }
 

@@ -19,12 +19,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use kiln_core::{DiffId, DigestWriter};
 
 use super::archive::{Archive, Member, MemberKind};
-use super::confined::confined;
 use super::draft::Draft;
 use super::entry::{self, Attributes, Device, Kind};
 use super::error::{LayerError, MemberError};
 use super::writer::{Node, TreeWriter};
 use super::xattr;
+use crate::confine;
 
 /// How much an archive may unpack to.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ pub(crate) fn unpack(
         // Decompressing and hashing beside parsing and writing.
         let hashed = scope.spawn(move || read_ahead(archive, &sender, limits.bytes));
         let blocks = Blocks { blocks, current: Vec::new(), at: 0 };
-        let unpacked = confined(draft.tree(), || fill(writer, blocks, limits));
+        let unpacked = confine::within(draft.tree(), || fill(writer, blocks, limits));
         (unpacked, hashed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let (writer, notes, left_out) = unpacked?;
