@@ -33,7 +33,7 @@ pub fn reading_within<T: Send>(directory: BorrowedFd<'_>, work: impl FnOnce() ->
     let Ok(directory) = directory.try_clone_to_owned() else { return work() };
     let restrict = move || {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        restrict(AccessFs::from_all(NEEDED).into(), &directory, read.into())
+        restrict(AccessFs::from_all(NEEDED), &directory, read)
     };
     in_pool(restrict, work)
 }

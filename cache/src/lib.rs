@@ -9,6 +9,7 @@
 //! | `index` | [`Index`]: results, images, packed layers, the stat index, history |
 //! | `history` | [`PastBuilds`] and what they told |
 //! | `confine` | threads that reach no file but where they should |
+//! | `mounts` | cache mounts: [`UsedMount`] |
 //! | `stack` | what a mount stacks for a snapshot |
 //! | `gc` | [`PrunePolicy`], [`DiskUsage`], [`Checked`] |
 //!
@@ -22,6 +23,7 @@ mod history;
 mod index;
 mod layer;
 mod lock;
+mod mounts;
 mod session;
 mod stack;
 mod store;
@@ -46,5 +48,6 @@ pub use layer::{
     path_order,
 };
 pub use lock::{FileLock, LockMode};
+pub use mounts::{Taken, UsedMount};
 pub use session::ScratchDir;
 pub use store::{OverlayXattrs, Store, StoreError, StoreOptions};

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use kiln_core::ContentHash;
 use rusqlite::Transaction;
 
 use crate::content::Blobs;
@@ -202,19 +201,6 @@ impl Store {
     pub fn try_lock(&self, name: &str) -> Result<Option<FileLock>, StoreError> {
         let path = self.lock_path(name);
         FileLock::try_acquire(&path, LockMode::Exclusive).map_err(StoreError::io("lock", path))
-    }
-
-    /// The directory of a cache mount, made if it is not there, held for the life of this process.
-    pub fn cache_mount(&self, key: &ContentHash) -> Result<PathBuf, StoreError> {
-        let path = self.root().join("mounts").join(key.hex());
-        let held = self.shared.session.hold([Held::Mount(*key)]);
-        held.and_then(|()| fs::create_dir_all(&path)).map_err(StoreError::io("make", &path))?;
-        Ok(path)
-    }
-
-    /// Notes what people call a cache mount, and that it is used now.
-    pub fn describe_mount(&self, key: &ContentHash, about: &str) -> Result<(), StoreError> {
-        Ok(self.shared.index.set_mount(key, about)?)
     }
 
     /// Gives something that a step will be shown this owner, in the way of this store.

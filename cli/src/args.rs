@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is made of it in `request` and in each command.
 
 mod build;
+mod cache;
 mod container;
 mod files;
 mod history;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::build::{BuildArgs, OnFailureAction};
+pub(crate) use self::cache::{CacheArgs, CacheCommand};
 pub(crate) use self::container::{
     AttachArgs, ContainerCommand, ContainerGroup, ExecArgs, KeepArgs, KillArgs, LogsArgs, NamesArgs,
     PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
@@ -98,6 +100,9 @@ pub(crate) enum Command {
     /// Make and look at directories that outlive containers
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Carry results of steps and cache mounts to other machines
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Hold a network until its last container has gone
     #[command(name = crate::networks::HUB_WORD, hide = true)]
     NetworkHub {

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the store, the ways out, the error.
 
 mod build;
+mod cache;
 mod compare;
 mod container;
 mod debug;
@@ -90,6 +91,7 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         }
         Command::Container(ContainerGroup::Prune(args)) => done(container::prune(args, services)),
         Command::Volume(command) => volume::volume(command, services),
+        Command::Cache(command) => done(cache::cache(command, services)),
         Command::Pull(args) => done(pull::pull(args, services)),
         Command::Push(args) => done(push::push(args, services)),
         Command::Images(args) => done(images::images(args, services)),

@@ -67,6 +67,9 @@ pub(crate) enum CommandError {
     /// A layer.
     #[error(transparent)]
     Layer(#[from] kiln_cache::LayerError),
+    /// A cache of results.
+    #[error(transparent)]
+    Cache(#[from] crate::remote_cache::CacheError),
     /// A blob.
     #[error(transparent)]
     Blob(#[from] kiln_cache::BlobError),

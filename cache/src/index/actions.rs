@@ -64,6 +64,57 @@ impl Index {
         })
     }
 
+    /// All definitions whose layers are here, the last used first.
+    pub fn all_asked(&self) -> Result<Vec<(ContentHash, Snapshot)>, IndexError> {
+        let rows = self.all("SELECT definition, layers FROM asked ORDER BY used DESC, definition")?;
+        let mut found = Vec::with_capacity(rows.len());
+        for (definition, layers) in rows {
+            found.extend(self.present(Snapshot { layers })?.map(|whole| (definition, whole)));
+        }
+        Ok(found)
+    }
+
+    /// All content keys whose added layers are here, the last used first.
+    pub fn all_made(&self) -> Result<Vec<(ContentHash, Vec<LayerId>)>, IndexError> {
+        let rows = self.all("SELECT key, layers FROM made ORDER BY used DESC, key")?;
+        let mut found = Vec::with_capacity(rows.len());
+        for (key, layers) in rows {
+            found.extend(self.present(Snapshot { layers })?.map(|added| (key, added.layers)));
+        }
+        Ok(found)
+    }
+
+    /// Remembers what another store knew: definitions with all their layers, content keys with those that were added.
+    pub fn remember_all(
+        &self,
+        asked: &[(ContentHash, Snapshot)],
+        made: &[(ContentHash, Vec<LayerId>)],
+    ) -> Result<(), IndexError> {
+        let now = self.now();
+        self.write("remember results", |t, generation| {
+            let mut into = t.prepare_cached("INSERT OR IGNORE INTO asked VALUES (?1, ?2, ?3, ?4)")?;
+            for (definition, whole) in asked {
+                into.execute(params![definition.as_bytes(), joined(&whole.layers), generation, now])?;
+            }
+            let mut into = t.prepare_cached("INSERT OR IGNORE INTO made VALUES (?1, ?2, ?3, ?4)")?;
+            for (key, added) in made {
+                into.execute(params![key.as_bytes(), joined(added), generation, now])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn all(&self, query: &'static str) -> Result<Vec<(ContentHash, Vec<LayerId>)>, IndexError> {
+        self.read("list results", |c| {
+            let mut statement = c.prepare(query)?;
+            let rows = statement.query_map([], |row| {
+                let (key, layers): ([u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?);
+                Ok((ContentHash::from_bytes(key), split(&layers)))
+            })?;
+            rows.collect()
+        })
+    }
+
     pub(super) fn action(&self, table: Table, key: &[u8; 32]) -> Result<Option<Vec<LayerId>>, IndexError> {
         let found: Option<(Vec<u8>, i64)> = self.read("look up a result", |c| {
             let query = match table {

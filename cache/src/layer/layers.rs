@@ -1,6 +1,6 @@
 //! The layers of a store: `layers/<id>/{tree,manifest}`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use kiln_core::{
     Compression, ContentHash, ContentId, DiffId, LayerId, Snapshot, StableHash as _, StableHasher,
 };
 
+use super::diff::whole;
 use super::draft::Draft;
 use super::encoding::{self, DecodeError};
 use super::error::LayerError;
@@ -19,8 +20,9 @@ use super::pack;
 use super::rooted::{Links, Rooted};
 use super::unpack::{Limits, Unpacked};
 use super::view::View;
-use super::work::WorkTree;
+use super::work::{Identities, WorkTree};
 use crate::index::PackedLayer;
+use crate::mounts::Taken;
 use crate::session::SharedSession;
 use crate::store::OverlayXattrs;
 
@@ -289,7 +291,29 @@ impl Layers {
     /// # Errors
     /// A layer cannot be read, or `into` not be written.
     pub fn lay_out(&self, view: &View, path: &Path, into: &Path) -> Result<(), LayerError> {
-        super::work::lay_out(view, path, into).map(drop)
+        super::work::lay_out(view, path, into, self.xattrs()).map(drop)
+    }
+
+    /// A directory of the store, as it is, as a layer on `below`: every file is read, and what is not in it is taken away.
+    ///
+    /// # Errors
+    /// It cannot be read, a layer of `below` is not there, or the store cannot be written.
+    pub(crate) fn take(&self, directory: &Path, below: &Snapshot) -> Result<Taken, LayerError> {
+        let (view, root) = (self.view(below)?, Rooted::open(directory));
+        let root = root.map_err(LayerError::io("open the directory", directory))?;
+        let (files, absent) = (Identities::default(), HashSet::new());
+        let step =
+            whole::Step { mode: self.xattrs(), view: &view, files: &files, absent: &absent, stubs: &[] };
+        let changed = whole::diff(&root, &step)?;
+        if changed.hides() {
+            return Ok(Taken::Hides);
+        }
+        if changed.is_nothing() {
+            return Ok(Taken::Same);
+        }
+        let draft = self.draft()?;
+        let manifest = changed.write(&root, draft.writer()?)?;
+        Ok(Taken::Layer(draft.commit(manifest)?))
     }
 
     /// Keeps a tree for the step that comes after.

@@ -36,6 +36,9 @@ pub(crate) enum CacheError {
     /// The store's blobs.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The store's directories.
+    #[error(transparent)]
+    Store(#[from] kiln_cache::StoreError),
     /// The store's layers.
     #[error(transparent)]
     Layer(#[from] kiln_cache::LayerError),

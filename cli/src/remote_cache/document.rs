@@ -32,6 +32,9 @@ pub(crate) struct Document {
     pub(crate) layers: Vec<CachedLayer>,
     /// What steps made.
     pub(crate) results: Vec<CachedResult>,
+    /// Cache mounts, as `kiln cache export` takes them along.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) mounts: Vec<CachedMount>,
 }
 
 /// A layer, and the blob that it is unpacked from.
@@ -55,8 +58,9 @@ pub(crate) struct CachedLayer {
 /// What a step made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CachedResult {
-    /// By what was asked.
-    pub(crate) definition: ContentHash,
+    /// By what was asked. Without, the layers are those that were added, alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) definition: Option<ContentHash>,
     /// By the contents that it was made from.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) key: Option<ContentHash>,
@@ -64,6 +68,17 @@ pub(crate) struct CachedResult {
     pub(crate) layers: Vec<usize>,
     /// How many of them, at the top, the step itself added.
     pub(crate) added: usize,
+}
+
+/// A `RUN --mount=type=cache` directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CachedMount {
+    /// What people call it.
+    pub(crate) about: String,
+    /// Whose content and form it is.
+    pub(crate) key: ContentHash,
+    /// The layers that show it below `data`, bottom first: each is what changed since the last export.
+    pub(crate) layers: Vec<usize>,
 }
 
 impl Document {
@@ -78,7 +93,9 @@ impl Document {
         let sound = |result: &CachedResult| {
             result.layers.iter().all(|at| *at < document.layers.len()) && result.added <= result.layers.len()
         };
-        (document.version == 1 && document.results.iter().all(sound)).then_some(document)
+        let mounts =
+            document.mounts.iter().flat_map(|mount| &mount.layers).all(|at| *at < document.layers.len());
+        (document.version == 1 && mounts && document.results.iter().all(sound)).then_some(document)
     }
 
     /// The manifest of the artifact: an image manifest, or an index as BuildKit's caches once were.

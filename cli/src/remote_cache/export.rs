@@ -7,29 +7,39 @@ use kiln_core::{Compression, ContentHash, Graph, LayerId, Op, Snapshot, Source, 
 use kiln_solver::How;
 
 use super::backend::{Backend, CacheError, gave_up};
-use super::document::{CachedLayer, CachedResult, Document};
+use super::document::{CachedLayer, CachedMount, CachedResult, Document};
 use super::spec::{CacheSpec, Mode};
 use crate::explain::Decisions;
 use crate::output::LayerOptions;
 use crate::pack::pack;
 use crate::wiring::Services;
 
-/// The results of one build, inputs first.
+/// What goes into a document: the results of one build, inputs first, or all that a store knows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Exportable {
-    results: Vec<Known>,
+    pub(super) results: Vec<Known>,
+    pub(super) mounts: Vec<KnownMount>,
 }
 
+/// What a step made.
 #[derive(Debug, Clone)]
-struct Known {
-    definition: ContentHash,
-    key: Option<ContentHash>,
-    layers: Vec<LayerId>,
-    added: usize,
+pub(super) struct Known {
+    pub(super) definition: Option<ContentHash>,
+    pub(super) key: Option<ContentHash>,
+    pub(super) layers: Vec<LayerId>,
+    pub(super) added: usize,
     /// Whether it is on the way of the image's own layers.
-    in_image: bool,
+    pub(super) in_image: bool,
     /// Whether its layers came from outside, packed.
-    foreign: bool,
+    pub(super) foreign: bool,
+}
+
+/// A cache mount as layers, of the store or of the document that is replaced.
+#[derive(Debug, Clone)]
+pub(super) struct KnownMount {
+    pub(super) about: String,
+    pub(super) key: ContentHash,
+    pub(super) layers: Vec<LayerId>,
 }
 
 impl Exportable {
@@ -65,7 +75,7 @@ impl Exportable {
             // Below a step that nobody looked at may be one that the store has forgotten: at most one layer was added.
             let below = below.unwrap_or_else(|| whole.layers.len().saturating_sub(1));
             results.push(Known {
-                definition: decision.definition,
+                definition: Some(decision.definition),
                 key: decision.key.or_else(|| keys.get(&decision.definition).copied()),
                 added: whole.layers.len().saturating_sub(below),
                 layers: whole.layers,
@@ -73,11 +83,11 @@ impl Exportable {
                 foreign: matches!(vertex.op, Op::Source(Source::Image(_))),
             });
         }
-        Self { results }
+        Self { results, mounts: Vec::new() }
     }
 
     /// The document, its layers packed; layers that are in `before` are as they stand there.
-    fn document(
+    pub(super) fn document(
         &self,
         store: &Store,
         mode: Mode,
@@ -87,11 +97,13 @@ impl Exportable {
         let there: HashMap<LayerId, &CachedLayer> = before.layers.iter().map(|l| (l.layer, l)).collect();
         let wanted: Vec<&Known> =
             self.results.iter().filter(|known| mode == Mode::Max || known.in_image).collect();
+        let results = wanted.iter().map(|known| (&known.layers, known.foreign));
+        let mounts = self.mounts.iter().map(|mount| (&mount.layers, false));
         let mut document = Document::new();
         let mut numbers: HashMap<LayerId, usize> = HashMap::new();
         let (mut foreign, mut own) = (Vec::new(), Vec::new());
-        for known in &wanted {
-            for layer in &known.layers {
+        for (layers, is_foreign) in results.chain(mounts) {
+            for layer in layers {
                 if numbers.contains_key(layer) {
                     continue;
                 }
@@ -101,7 +113,7 @@ impl Exportable {
                         numbers.insert(*layer, document.layers.len());
                         document.layers.push((*known).clone());
                     }
-                    None if known.foreign => foreign.push(*layer),
+                    None if is_foreign => foreign.push(*layer),
                     None => own.push(*layer),
                 }
             }
@@ -124,15 +136,31 @@ impl Exportable {
                 media_type: blob.descriptor.media_type().to_string(),
             });
         }
+        let numbered = |layers: &[LayerId]| layers.iter().map(|layer| numbers[layer]).collect();
         for known in wanted {
             document.results.push(CachedResult {
                 definition: known.definition,
                 key: known.key,
-                layers: known.layers.iter().map(|layer| numbers[layer]).collect(),
+                layers: numbered(&known.layers),
                 added: known.added,
             });
         }
+        for KnownMount { about, key, layers } in &self.mounts {
+            let layers = numbered(layers);
+            document.mounts.push(CachedMount { about: about.clone(), key: *key, layers });
+        }
         Ok(document)
+    }
+}
+
+impl KnownMount {
+    /// Those of a document, by the ids of its layers.
+    pub(super) fn of(document: &Document) -> Vec<Self> {
+        let known = |mount: &CachedMount| {
+            let layers = mount.layers.iter().map(|at| document.layers[*at].layer).collect();
+            Self { about: mount.about.clone(), key: mount.key, layers }
+        };
+        document.mounts.iter().map(known).collect()
     }
 }
 
@@ -148,7 +176,11 @@ pub(crate) async fn export(
     let Some(backend) = Backend::open(&spec.place, services) else { return Ok(()) };
     // What cannot be read is written anew.
     let before = backend.load().await.ok().flatten().unwrap_or_default();
-    let all = Exportable { results: builds.iter().flat_map(|build| build.results.clone()).collect() };
+    let all = Exportable {
+        results: builds.iter().flat_map(|build| build.results.clone()).collect(),
+        // A build changes what it knows of: its results.
+        mounts: KnownMount::of(&before),
+    };
     let (store, mode, compression) = (services.store.clone(), spec.mode, spec.compression);
     let known = before.layers.iter().map(|layer| layer.blob).collect();
     let packing = move || all.document(&store, mode, compression, &before);

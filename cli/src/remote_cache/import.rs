@@ -14,8 +14,8 @@ use crate::wiring::Services;
 
 /// The documents of a build's `--cache-from`, the first named first.
 pub(crate) struct Imported {
-    store: Store,
-    sources: Vec<(Backend, Document)>,
+    pub(super) store: Store,
+    pub(super) sources: Vec<(Backend, Document)>,
     /// Source and number of the result.
     by_definition: HashMap<ContentHash, (usize, usize)>,
     by_key: HashMap<ContentHash, (usize, usize)>,
@@ -30,7 +30,7 @@ pub(crate) struct Imported {
 
 /// A result that was used, by the ids of its layers in the document.
 struct Used {
-    definition: ContentHash,
+    definition: Option<ContentHash>,
     key: Option<ContentHash>,
     layers: Vec<LayerId>,
     added: usize,
@@ -62,7 +62,9 @@ impl Imported {
         let (mut by_definition, mut by_key, mut layers) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (source, (_, document)) in sources.iter().enumerate() {
             for (number, result) in document.results.iter().enumerate() {
-                by_definition.entry(result.definition).or_insert((source, number));
+                if let Some(definition) = result.definition {
+                    by_definition.entry(definition).or_insert((source, number));
+                }
                 if let Some(key) = result.key {
                     by_key.entry(key).or_insert((source, number));
                 }
@@ -100,6 +102,12 @@ impl Imported {
 
     fn result(&self, (source, number): &(usize, usize)) -> (usize, &CachedResult) {
         (*source, &self.sources[*source].1.results[*number])
+    }
+
+    /// What a layer of the documents is here, if it is.
+    pub(super) async fn local(&self, id: &LayerId) -> Option<LayerId> {
+        let fetched = self.here.lock().await.get(id).copied();
+        fetched.or_else(|| self.store.layers().contains(id).unwrap_or(false).then_some(*id))
     }
 
     fn layer(&self, id: &LayerId) -> Option<(&Backend, &CachedLayer)> {
@@ -182,7 +190,7 @@ impl Imported {
             });
             let (Some(layers), Some(key)) = (local.collect::<Option<Vec<LayerId>>>(), key) else { continue };
             let top = layers[layers.len() - added..].to_vec();
-            let _ = self.store.index().remember(Some(&definition), &key, &top, &Snapshot { layers });
+            let _ = self.store.index().remember(definition.as_ref(), &key, &top, &Snapshot { layers });
         }
     }
 }

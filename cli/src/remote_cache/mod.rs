@@ -10,10 +10,12 @@
 //! | `document` | the list of results, as an OCI artifact |
 //! | `backend`, `directory` | where documents and blobs are: a layout, a registry, an image's configuration |
 //! | `export` | a build's results to a backend: what is there is neither packed nor sent |
+//! | `all` | all that a store knows, cache mounts included, at once |
 //! | `import` | the documents of a build, and layers from them |
 //!
 //! A backend that fails costs the cache: it is a warning, never the end of a build.
 
+mod all;
 mod backend;
 mod directory;
 mod document;
@@ -21,6 +23,7 @@ mod export;
 mod import;
 mod spec;
 
+pub(crate) use self::all::{Fate, Moved, Selection, export_all, import_all};
 pub(crate) use self::backend::CacheError;
 pub(crate) use self::document::INLINE_KEY;
 pub(crate) use self::export::{Exportable, export, inline_document};

@@ -114,7 +114,8 @@ impl CacheSpec {
         }
     }
 
-    fn at(place: Place) -> Self {
+    /// The default form, in a place.
+    pub(crate) fn at(place: Place) -> Self {
         Self { place, mode: Mode::Min, compression: None, image_manifest: true, ignore_error: false }
     }
 

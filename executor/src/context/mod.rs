@@ -84,19 +84,14 @@ impl LocalContext {
     ) -> Result<(ContextTree, Option<StatTableBuilder>), ContextError> {
         let read = |cause| ContextError::Read { path: self.directory.clone(), cause };
         let root = walk::open_root(&self.directory).map_err(read)?;
-        let (seen, hashes, learnt) =
+        let Looked { seen, hashes, learnt } =
             kiln_cache::reading_within(root.as_fd(), || self.look(&root, wanted, known))?;
         let table = learnt.then(|| hash::table(&seen, &hashes, now));
         let entries = entries(seen, hashes);
         Ok((ContextTree::new(root, entries, self.ignore.clone()), table))
     }
 
-    fn look(
-        &self,
-        root: &OwnedFd,
-        wanted: &[String],
-        known: &StatTable,
-    ) -> Result<(Vec<Seen>, Vec<Option<ContentHash>>, bool), ContextError> {
+    fn look(&self, root: &OwnedFd, wanted: &[String], known: &StatTable) -> Result<Looked, ContextError> {
         let mut wanted = Wanted::new(wanted);
         let mut seen = loop {
             let seen = walk::walk(&self.directory, root, &self.ignore, &wanted)?;
@@ -105,8 +100,16 @@ impl LocalContext {
             }
         };
         let (hashes, learnt) = hash::hashes(&self.directory, root, &mut seen, known)?;
-        Ok((seen, hashes, learnt))
+        Ok(Looked { seen, hashes, learnt })
     }
+}
+
+/// What a walk saw, and the hash of each regular file.
+struct Looked {
+    seen: Vec<Seen>,
+    hashes: Vec<Option<ContentHash>>,
+    /// Whether a file had to be read.
+    learnt: bool,
 }
 
 fn entries(seen: Vec<Seen>, hashes: Vec<Option<ContentHash>>) -> Vec<Entry> {

@@ -43,7 +43,7 @@ pub(super) fn lock_all(
         // What is moved into a step's root is in one place at a time.
         let moved = inner.services.store.xattrs() == OverlayXattrs::Plain;
         let mode = if moved || sharing == Sharing::Locked { LockMode::Exclusive } else { LockMode::Shared };
-        mounted.hold(key, inner.services.store.lock_as(&lock_name(&key), mode)?);
+        mounted.hold(key, inner.services.store.lock_cache_mount(&key, mode)?);
     }
     Ok(())
 }
@@ -65,7 +65,7 @@ pub(super) fn source(
         }
         // A private cache that somebody uses: the next one.
         if !mounted.holds(&key)
-            && let Some(lock) = store.try_lock(&lock_name(&key))?
+            && let Some(lock) = store.try_lock_cache_mount(&key)?
         {
             mounted.hold(key, lock);
             break key;
@@ -130,10 +130,6 @@ fn key(
         mounted_content(&view, &cache.source)?.stable_hash(&mut hasher);
     }
     Ok(hasher.finish())
-}
-
-fn lock_name(key: &ContentHash) -> String {
-    format!("mount-{key}")
 }
 
 /// Makes a directory that everybody may enter.

@@ -20,6 +20,8 @@ use crate::store::OverlayXattrs;
 
 /// What is known of a step's tree.
 pub(crate) struct Step<'a> {
+    /// How the tree keeps owners.
+    pub(crate) mode: OverlayXattrs,
     /// What it showed before.
     pub(crate) view: &'a View,
     /// What its files were then.
@@ -38,7 +40,7 @@ pub(crate) struct Changed<'a> {
 
 /// Compares the tree with what it showed before the step.
 pub(crate) fn diff<'a>(root: &'a Rooted, step: &Step<'a>) -> Result<Changed<'a>, LayerError> {
-    let mode = OverlayXattrs::Plain;
+    let mode = step.mode;
     let mut scanned = scan(root, mode, step.view, Some(step.files))?;
     scanned.retain(|scanned| scanned.in_tree || !step.absent.contains(&scanned.entry.path));
     super::hash(root, mode, &mut scanned)?;
@@ -49,6 +51,18 @@ pub(crate) fn diff<'a>(root: &'a Rooted, step: &Step<'a>) -> Result<Changed<'a>,
 }
 
 impl Changed<'_> {
+    /// Whether the tree is the upper directory of a mount in which something was taken away.
+    pub(crate) fn hides(&self) -> bool {
+        self.scanned
+            .iter()
+            .any(|scanned| scanned.opaque || (scanned.in_tree && scanned.entry.kind == Kind::Whiteout))
+    }
+
+    /// Whether it shows what the layers show.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.verdicts.iter().all(|verdict| *verdict == Verdict::Drop)
+    }
+
     /// Copies what is new.
     pub(crate) fn write(&self, root: &Rooted, writer: TreeWriter) -> Result<Manifest, LayerError> {
         let mut files = Vec::new();

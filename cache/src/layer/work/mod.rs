@@ -27,6 +27,7 @@ use super::error::LayerError;
 use super::layers::{Layer, Layers};
 use super::rooted::Rooted;
 use crate::session::ScratchDir;
+use crate::store::OverlayXattrs;
 
 pub(crate) use identity::{Identities, Identity};
 pub(crate) use place::lay_out;
@@ -55,7 +56,7 @@ impl WorkTree {
         fs::create_dir(&tree).map_err(LayerError::io("make the directory", &tree))?;
         rustix::fs::chmod(&tree, Mode::from_raw_mode(0o755))
             .map_err(|errno| LayerError::io("set the mode of", &tree)(errno.into()))?;
-        let laid = lay_out(&view, Path::new(""), &tree)?;
+        let laid = lay_out(&view, Path::new(""), &tree, OverlayXattrs::Plain)?;
         let mut made = Self {
             scratch,
             tree,
@@ -121,7 +122,8 @@ impl WorkTree {
     pub fn commit(mut self, layers: &Layers, stubs: &[PathBuf]) -> Result<Layer, LayerError> {
         let view = layers.view(&self.on)?;
         let root = Rooted::open(&self.tree).map_err(LayerError::io("open the tree", &self.tree))?;
-        let step = whole::Step { view: &view, files: &self.files, absent: &self.absent, stubs };
+        let mode = OverlayXattrs::Plain;
+        let step = whole::Step { mode, view: &view, files: &self.files, absent: &self.absent, stubs };
         let changed = whole::diff(&root, &step)?;
         let draft = layers.draft()?;
         let manifest = changed.write(&root, draft.writer()?)?;

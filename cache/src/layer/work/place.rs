@@ -25,9 +25,15 @@ pub(crate) struct Written {
     pub(super) absent: Vec<PathBuf>,
 }
 
-/// Copies what `view` shows at `path` into `into`: a directory's content, anything else under its own name.
-pub(crate) fn lay_out(view: &View, path: &Path, into: &Path) -> Result<Written, LayerError> {
-    let writer = TreeWriter::new(into, OverlayXattrs::Plain)?;
+/// Copies what `view` shows at `path` into `into`: a directory's content, anything else under its own name. Owners go where
+/// `form` has them.
+pub(crate) fn lay_out(
+    view: &View,
+    path: &Path,
+    into: &Path,
+    form: OverlayXattrs,
+) -> Result<Written, LayerError> {
+    let writer = TreeWriter::new(into, form)?;
     let walk = view.walk(path);
     let is_dir = walk.first().is_some_and(|found| found.entry().is_dir());
     let top = if is_dir { path } else { path.parent().unwrap_or(Path::new("")) };
