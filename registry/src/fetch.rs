@@ -74,6 +74,14 @@ impl Http {
         Self { transport, watch }
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn watch(&self) -> &dyn Watch {
+        &*self.watch
+    }
+
     /// Fetches a file into `sink`, if it is not the one already known. A broken transfer begins anew, if the sink can
     /// restart.
     ///
@@ -219,7 +227,7 @@ fn restart_refused() -> Fault {
 }
 
 /// The address without what may be secret.
-fn public(url: &Url) -> String {
+pub(crate) fn public(url: &Url) -> String {
     let mut shown = url.clone();
     let _ = shown.set_username("");
     let _ = shown.set_password(None);

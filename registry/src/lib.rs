@@ -14,7 +14,7 @@
 //! | `transport`, `tls`, `redirect` | connections, certificates, where a redirect may lead |
 //! | `hosts`, `host_files`, `registries_conf` | which endpoints serve a registry: [`Hosts`], [`Endpoint`] |
 //! | `retry` | what is tried again, when, and for how long: [`RetryPolicy`] |
-//! | `fetch` | single files: [`Http`] |
+//! | `fetch`, `object` | single files and requests: [`Http`] |
 //!
 //! **Invariants:** nothing is handed over as complete before its digest and size were checked. A secret is sent only to
 //! the registry it is for and to the token server that this registry names, never along a redirect to another host.
@@ -32,6 +32,7 @@ mod growing;
 mod host_files;
 mod hosts;
 mod manifest;
+mod object;
 mod options;
 mod pull;
 mod push;
@@ -54,6 +55,7 @@ pub use hosts::{Endpoint, Hosts, RegistryHosts, TlsFiles};
 pub use manifest::{
     ACCEPTED_MANIFESTS, Document, Fetched, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
 };
+pub use object::{ObjectAnswer, ObjectBody, ObjectRequest};
 pub use options::{ClientOptions, ProxyOptions};
 pub use registries_conf::RegistriesConf;
 pub use retry::RetryPolicy;

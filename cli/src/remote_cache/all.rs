@@ -88,14 +88,14 @@ pub(crate) async fn export_all(
     selection: &Selection,
     services: &Services,
 ) -> Result<Moved, CacheError> {
-    let Some(backend) = Backend::open(&spec.place, services) else { return Ok(Moved::default()) };
+    let Some(backend) = Backend::open(&spec.place, services)? else { return Ok(Moved::default()) };
     // What cannot be read is written anew.
     let before = backend.load().await.ok().flatten().unwrap_or_default();
     let known: std::collections::HashSet<_> = before.layers.iter().map(|layer| layer.blob).collect();
     let (store, selection, compression) = (services.store.clone(), selection.clone(), spec.compression);
     let collecting = move || {
         let mut moved = Moved::default();
-        let (mounts, chains) = collect_mounts(&store, &selection, &before, &mut moved)?;
+        let Mounts { mounts, chains } = collect_mounts(&store, &selection, &before, &mut moved)?;
         let results = if selection.results { collect_results(&store)? } else { Vec::new() };
         let all = Exportable { results, mounts };
         let document = all.document(&store, Mode::Max, compression, &before)?;
@@ -125,13 +125,19 @@ fn collect_results(store: &Store) -> Result<Vec<Known>, CacheError> {
     Ok(asked.chain(made.map(|(key, count, added)| known(None, Some(key), added, count))).collect())
 }
 
+/// The cache mounts of a document, and which of its layers are which of the store.
+struct Mounts {
+    mounts: Vec<KnownMount>,
+    chains: Vec<(ContentHash, Chain)>,
+}
+
 /// The cache mounts of the store as layers over those of the document before, and those of the document that are not here.
 fn collect_mounts(
     store: &Store,
     selection: &Selection,
     before: &Document,
     moved: &mut Moved,
-) -> Result<(Vec<KnownMount>, Vec<(ContentHash, Chain)>), CacheError> {
+) -> Result<Mounts, CacheError> {
     let (mut mounts, mut chains) = (KnownMount::of(before), Vec::new());
     for UsedMount { key, about } in store.cache_mounts()? {
         if !selection.wants(&about) {
@@ -160,7 +166,7 @@ fn collect_mounts(
         };
         moved.mounts.push((about, fate));
     }
-    Ok((mounts, chains))
+    Ok(Mounts { mounts, chains })
 }
 
 /// Brings what a cache holds into the store. `None` if nothing was ever kept there.

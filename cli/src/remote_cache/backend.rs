@@ -5,13 +5,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{BlobError, Store};
-use kiln_core::oci_spec::image::{Descriptor, DescriptorBuilder, MediaType};
-use kiln_core::{Digest, Platform, Reference};
+use kiln_cache::{BlobError, BlobWriter, Store};
+use kiln_core::{Digest, Reference};
 use kiln_exporter::BlobRead as _;
-use kiln_registry::{BlobSink, BlobSource, Client, Fault, RegistryError};
+use kiln_registry::{BlobSink, BlobSource, FetchOutcome, FetchRequest, Http, RegistryError, Validators};
 
-use super::document::{CachedLayer, Document, INLINE_KEY, config_of};
+use super::actions::ActionsCache;
+use super::bucket::BucketCache;
+use super::directory::Directory;
+use super::document::{CachedLayer, Document};
+use super::repository::Repository;
 use super::spec::Place;
 use crate::stored::StoreBlobs;
 use crate::wiring::Services;
@@ -33,6 +36,9 @@ pub(crate) enum CacheError {
         #[source]
         cause: io::Error,
     },
+    /// A bucket or a service that cannot be used so: why not, and what to do.
+    #[error("{0}")]
+    Unusable(String),
     /// The store's blobs.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -67,59 +73,59 @@ pub(crate) enum CacheError {
 
 /// One cache.
 pub(super) enum Backend {
-    /// An OCI layout.
-    Directory { directory: PathBuf, tag: String, digest: Option<String> },
-    /// A repository.
-    Registry { client: Client, reference: Reference },
+    Directory(Directory),
+    Repository(Repository),
+    Bucket(Box<BucketCache>),
+    Actions(ActionsCache),
 }
+
+/// As many layers as are sent at a time: BuildKit's number.
+const AT_ONCE: usize = 4;
 
 impl Backend {
     /// Opens what was meant. An inline cache is none of its own.
-    pub(super) fn open(place: &Place, services: &Services) -> Option<Self> {
-        match place {
-            Place::Local { directory, tag, digest } => Some(Self::Directory {
-                directory: directory.clone(),
+    ///
+    /// # Errors
+    /// If there are no credentials for it.
+    pub(super) fn open(place: &Place, services: &Services) -> Result<Option<Self>, CacheError> {
+        let http = || services.client().http();
+        let environment = &services.environment;
+        Ok(Some(match place {
+            Place::Local { directory, tag, digest } => Self::Directory(Directory {
+                root: directory.clone(),
                 tag: tag.clone(),
                 digest: digest.clone(),
             }),
-            Place::Registry { reference } => {
-                Some(Self::Registry { client: services.client().clone(), reference: reference.clone() })
-            }
-            Place::Inline => None,
-        }
+            Place::Registry { reference } => Self::repository(reference, services),
+            Place::Bucket(place) => Self::Bucket(Box::new(BucketCache::open(place, http(), environment)?)),
+            Place::Actions(place) => Self::Actions(ActionsCache::open(place, http(), environment)?),
+            Place::Inline => return Ok(None),
+        }))
+    }
+
+    fn repository(reference: &Reference, services: &Services) -> Self {
+        Self::Repository(Repository { client: services.client().clone(), reference: reference.clone() })
     }
 
     /// The document; `None` if nothing was ever kept there.
     pub(super) async fn load(&self) -> Result<Option<Document>, CacheError> {
+        let bytes = match self {
+            Self::Directory(directory) => directory.document()?,
+            Self::Repository(repository) => repository.document().await?,
+            Self::Bucket(bucket) => bucket.document().await?,
+            Self::Actions(actions) => actions.document().await?,
+        };
         let unreadable = || CacheError::Damaged("its document cannot be read".to_owned());
-        match self {
-            Self::Directory { .. } => {
-                let Some(bytes) = self.read_document()? else { return Ok(None) };
-                Document::parse(&bytes).map(Some).ok_or_else(unreadable)
-            }
-            Self::Registry { client, reference } => {
-                let manifest = match client.resolve(reference).await {
-                    Ok(manifest) => manifest,
-                    Err(error) if matches!(error.fault.root(), Fault::NotFound { .. }) => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                };
-                if let Some(config) = config_of(&manifest.bytes) {
-                    let bytes = client.blob(reference, &config, Vec::new()).await?;
-                    return Document::parse(&bytes).map(Some).ok_or_else(unreadable);
-                }
-                let image = client.image(reference, &Platform::host()).await?;
-                let inline = image.config.other.get(INLINE_KEY);
-                let text = inline.ok_or_else(|| CacheError::NoCache(reference.to_string()))?.to_string();
-                Document::parse(text.as_bytes()).map(Some).ok_or_else(unreadable)
-            }
-        }
+        bytes.map(|bytes| Document::parse(&bytes).ok_or_else(unreadable)).transpose()
     }
 
     /// Whether the blob is there.
     pub(super) async fn has(&self, blob: &Digest) -> Result<bool, CacheError> {
         match self {
-            Self::Directory { .. } => Ok(self.blob_path(blob).is_file()),
-            Self::Registry { client, reference } => Ok(client.has_blob(reference, blob).await?),
+            Self::Directory(directory) => Ok(directory.blob_path(blob).is_file()),
+            Self::Repository(repository) => repository.has(blob).await,
+            Self::Bucket(bucket) => bucket.has(blob).await,
+            Self::Actions(actions) => actions.has(blob).await,
         }
     }
 
@@ -128,30 +134,16 @@ impl Backend {
         if store.blobs().contains(&layer.blob)? {
             return Ok(());
         }
-        let mut writer = store.blobs().writer()?;
         match self {
-            Self::Directory { .. } => {
-                let path = self.blob_path(&layer.blob);
-                let expected = layer.blob;
-                let copy = move || {
-                    let failed = |cause| CacheError::Directory { action: "read", path: path.clone(), cause };
-                    let mut file = std::fs::File::open(&path).map_err(failed)?;
-                    io::copy(&mut file, &mut writer).map_err(failed)?;
-                    writer.commit(Some(&expected))?;
-                    Ok(())
-                };
-                tokio::task::spawn_blocking(copy).await.map_err(|_| gave_up())?
-            }
-            Self::Registry { client, reference } => {
-                let sink = Sink(writer);
-                let sink = client.blob(reference, &descriptor(layer)?, sink).await?;
-                sink.0.commit(Some(&layer.blob))?;
-                Ok(())
-            }
+            Self::Directory(directory) => directory.fetch(layer, store).await,
+            Self::Repository(repository) => repository.fetch(layer, store).await,
+            Self::Bucket(bucket) => bucket.fetch(layer, store).await,
+            Self::Actions(actions) => actions.fetch(layer, store).await,
         }
     }
 
-    /// Keeps the document, and those blobs of its layers that are not in `known`.
+    /// Keeps the document, and those blobs of its layers that are not in `known`. The document comes last: what it lists
+    /// is there.
     pub(super) async fn save(
         &self,
         document: &Document,
@@ -159,36 +151,29 @@ impl Backend {
         store: &Store,
         image_manifest: bool,
     ) -> Result<(), CacheError> {
+        use futures_util::TryStreamExt as _;
         let config = serde_json::to_vec(document).map_err(|error| CacheError::Damaged(error.to_string()))?;
         let (kind, manifest) = document.manifest(&config, image_manifest);
+        let blobs = Arc::new(StoreBlobs::new(store.clone()));
         let new = document.layers.iter().filter(|layer| !known.contains(&layer.blob));
-        match self {
-            Self::Directory { .. } => {
-                for layer in new {
-                    self.copy_in(layer, store)?;
+        let puts = new.map(|layer| {
+            let source = FromStore { blobs: Arc::clone(&blobs), digest: layer.blob };
+            Ok(async move {
+                match self {
+                    Self::Directory(directory) => directory.copy_in(layer, store),
+                    Self::Repository(repository) => repository.put(layer, source).await,
+                    Self::Bucket(bucket) => bucket.put(layer, source).await,
+                    Self::Actions(actions) => actions.put(layer, source).await,
                 }
-                self.write_document(&config, &manifest, kind)
-            }
-            Self::Registry { client, reference } => {
-                let blobs: Arc<StoreBlobs> = Arc::new(StoreBlobs::new(store.clone()));
-                let pushes = new.map(|layer| {
-                    let source = Arc::new(FromStore { blobs: Arc::clone(&blobs), digest: layer.blob });
-                    async move {
-                        client.push_blob(reference, &descriptor(layer)?, source, &[]).await?;
-                        Ok::<(), CacheError>(())
-                    }
-                });
-                futures_util::future::try_join_all(pushes).await?;
-                let described = DescriptorBuilder::default()
-                    .media_type(MediaType::Other(super::document::MEDIA_TYPE.to_owned()))
-                    .digest(oci_digest(&Digest::of(&config))?)
-                    .size(config.len() as u64)
-                    .build()
-                    .map_err(|error| CacheError::Damaged(error.to_string()))?;
-                client.push_blob(reference, &described, Arc::new(config), &[]).await?;
-                client.push_manifest(reference, kind, &manifest).await?;
-                Ok(())
-            }
+            })
+        });
+        let puts: Vec<Result<_, CacheError>> = puts.collect();
+        futures_util::stream::iter(puts).try_buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        match self {
+            Self::Directory(directory) => directory.write_document(&config, &manifest, kind),
+            Self::Repository(repository) => repository.finish(config, kind, &manifest).await,
+            Self::Bucket(bucket) => bucket.finish(config).await,
+            Self::Actions(actions) => actions.finish(config).await,
         }
     }
 }
@@ -197,36 +182,65 @@ pub(super) fn gave_up() -> CacheError {
     CacheError::Damaged("the thread that read it gave up".to_owned())
 }
 
-fn oci_digest(digest: &Digest) -> Result<kiln_core::oci_spec::image::Digest, CacheError> {
-    digest.to_string().parse().map_err(|_| CacheError::Damaged(digest.to_string()))
+/// A document at an address.
+pub(super) async fn fetch_document(http: &Http, url: String) -> Result<Vec<u8>, CacheError> {
+    const LARGEST: u64 = 256 << 20;
+    let request = FetchRequest { url, known: Validators::default(), limit: LARGEST, authorization: None };
+    match http.fetch(&request, Vec::new()).await? {
+        FetchOutcome::Fetched { sink, .. } | FetchOutcome::NotModified(sink) => Ok(sink),
+    }
 }
 
-fn descriptor(layer: &CachedLayer) -> Result<Descriptor, CacheError> {
-    DescriptorBuilder::default()
-        .media_type(MediaType::from(&*layer.media_type))
-        .digest(oci_digest(&layer.blob)?)
-        .size(layer.size)
-        .build()
-        .map_err(|error| CacheError::Damaged(error.to_string()))
+/// A layer's blob at an address, into the store.
+pub(super) async fn fetch_blob(
+    http: &Http,
+    url: String,
+    layer: &CachedLayer,
+    sink: Sink,
+) -> Result<(), CacheError> {
+    let request = FetchRequest { url, known: Validators::default(), limit: layer.size, authorization: None };
+    match http.fetch(&request, sink).await? {
+        FetchOutcome::Fetched { sink, .. } | FetchOutcome::NotModified(sink) => sink.commit(&layer.blob),
+    }
 }
 
 /// A blob on its way into the store.
-struct Sink(kiln_cache::BlobWriter);
+pub(super) struct Sink {
+    store: Store,
+    writer: BlobWriter,
+}
 
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+impl Sink {
+    pub(super) fn new(store: &Store) -> Result<Self, CacheError> {
+        Ok(Self { writer: store.blobs().writer()?, store: store.clone() })
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+    /// Keeps it, if it is what it should be.
+    pub(super) fn commit(self, expected: &Digest) -> Result<(), CacheError> {
+        self.writer.commit(Some(expected))?;
+        Ok(())
     }
 }
 
-impl BlobSink for Sink {}
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl BlobSink for Sink {
+    fn restart(&mut self) -> io::Result<()> {
+        self.writer = self.store.blobs().writer().map_err(io::Error::other)?;
+        Ok(())
+    }
+}
 
 /// A blob of the store on its way out.
-struct FromStore {
+pub(super) struct FromStore {
     blobs: Arc<StoreBlobs>,
     digest: Digest,
 }

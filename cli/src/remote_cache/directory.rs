@@ -8,34 +8,34 @@ use kiln_cache::Store;
 use kiln_core::Digest;
 use serde_json::{Value, json};
 
-use super::backend::{Backend, CacheError};
+use super::backend::{CacheError, Sink, gave_up};
 use super::document::{CachedLayer, config_of};
 
 /// image-spec, annotations.md.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
-impl Backend {
-    fn root(&self) -> (&Path, &str, Option<&str>) {
-        match self {
-            Self::Directory { directory, tag, digest } => (directory, tag, digest.as_deref()),
-            Self::Registry { .. } => (Path::new(""), "", None),
-        }
-    }
+/// A layout, and the document in it: by its digest, or by its tag.
+pub(super) struct Directory {
+    pub(super) root: PathBuf,
+    pub(super) tag: String,
+    pub(super) digest: Option<String>,
+}
 
+impl Directory {
     pub(super) fn blob_path(&self, blob: &Digest) -> PathBuf {
-        self.root().0.join("blobs/sha256").join(blob.hex())
+        self.root.join("blobs/sha256").join(blob.hex())
     }
 
     /// The bytes of the document, if there is one under the tag.
-    pub(super) fn read_document(&self) -> Result<Option<Vec<u8>>, CacheError> {
-        let (root, tag, wanted) = self.root();
+    pub(super) fn document(&self) -> Result<Option<Vec<u8>>, CacheError> {
+        let Self { root, tag, digest: wanted } = self;
         let Some(index) = read(&root.join("index.json"))? else { return Ok(None) };
         let damaged = || CacheError::Damaged(format!("{}", root.join("index.json").display()));
         let index: Value = serde_json::from_slice(&index).map_err(|_| damaged())?;
         let mut listed = index["manifests"].as_array().into_iter().flatten();
         let found = listed.find(|entry| match wanted {
-            Some(digest) => entry["digest"] == digest,
-            None => entry["annotations"][NAME] == tag,
+            Some(digest) => entry["digest"] == **digest,
+            None => entry["annotations"][NAME] == **tag,
         });
         let Some(found) = found else { return Ok(None) };
         let manifest = self.verified(found["digest"].as_str().ok_or_else(damaged)?)?;
@@ -52,6 +52,18 @@ impl Backend {
             true => Ok(bytes),
             false => Err(CacheError::Damaged(format!("{} is not what its name says", path.display()))),
         }
+    }
+
+    /// Copies a layer's blob into the store.
+    pub(super) async fn fetch(&self, layer: &CachedLayer, store: &Store) -> Result<(), CacheError> {
+        let (path, expected, mut sink) = (self.blob_path(&layer.blob), layer.blob, Sink::new(store)?);
+        let copy = move || {
+            let failed = |cause| CacheError::Directory { action: "read", path: path.clone(), cause };
+            let mut file = fs::File::open(&path).map_err(failed)?;
+            io::copy(&mut file, &mut sink).map_err(failed)?;
+            sink.commit(&expected)
+        };
+        tokio::task::spawn_blocking(copy).await.map_err(|_| gave_up())?
     }
 
     /// Copies a layer's blob out of the store, if it is not there.
@@ -72,7 +84,7 @@ impl Backend {
         manifest: &[u8],
         kind: &str,
     ) -> Result<(), CacheError> {
-        let (root, tag, _) = self.root();
+        let Self { root, tag, .. } = self;
         for bytes in [config, manifest] {
             let path = self.blob_path(&Digest::of(bytes));
             if !path.is_file() {
@@ -85,7 +97,7 @@ impl Backend {
             read(&file)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let others = before["manifests"].as_array().into_iter().flatten();
         let mut entries: Vec<Value> =
-            others.filter(|entry| entry["annotations"][NAME] != tag).cloned().collect();
+            others.filter(|entry| entry["annotations"][NAME] != **tag).cloned().collect();
         entries.push(json!({
             "mediaType": kind,
             "digest": Digest::of(manifest).to_string(),

@@ -173,7 +173,7 @@ pub(crate) async fn export(
     builds: &[Exportable],
     services: &Services,
 ) -> Result<(), CacheError> {
-    let Some(backend) = Backend::open(&spec.place, services) else { return Ok(()) };
+    let Some(backend) = Backend::open(&spec.place, services)? else { return Ok(()) };
     // What cannot be read is written anew.
     let before = backend.load().await.ok().flatten().unwrap_or_default();
     let all = Exportable {

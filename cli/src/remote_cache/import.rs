@@ -42,15 +42,19 @@ impl Imported {
         specs: &[CacheSpec],
         services: &Services,
     ) -> (Option<Self>, Vec<(String, CacheError)>) {
-        let loads = specs.iter().filter_map(|spec| {
-            let backend = Backend::open(&spec.place, services)?;
-            Some(async move {
-                let loaded = backend.load().await;
-                (spec.name(), backend, loaded)
-            })
-        });
         let mut problems = Vec::new();
         let mut sources = Vec::new();
+        let mut loads = Vec::new();
+        for spec in specs {
+            match Backend::open(&spec.place, services) {
+                Ok(None) => {}
+                Ok(Some(backend)) => loads.push(async move {
+                    let loaded = backend.load().await;
+                    (spec.name(), backend, loaded)
+                }),
+                Err(error) => problems.push((spec.name(), error)),
+            }
+        }
         for (name, backend, loaded) in futures_util::future::join_all(loads).await {
             match loaded {
                 Ok(Some(document)) => sources.push((backend, document)),

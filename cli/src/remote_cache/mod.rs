@@ -8,19 +8,22 @@
 //! | --- | --- |
 //! | `spec` | what was typed |
 //! | `document` | the list of results, as an OCI artifact |
-//! | `backend`, `directory` | where documents and blobs are: a layout, a registry, an image's configuration |
+//! | `backend` | where documents and blobs are: `directory`, `repository`, `bucket` (S3), `actions` (GitHub's) |
 //! | `export` | a build's results to a backend: what is there is neither packed nor sent |
 //! | `all` | all that a store knows, cache mounts included, at once |
 //! | `import` | the documents of a build, and layers from them |
 //!
 //! A backend that fails costs the cache: it is a warning, never the end of a build.
 
+mod actions;
 mod all;
 mod backend;
+mod bucket;
 mod directory;
 mod document;
 mod export;
 mod import;
+mod repository;
 mod spec;
 
 pub(crate) use self::all::{Fate, Moved, Selection, export_all, import_all};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use kiln_core::{Compression, CompressionFormat, Reference};
 
+use super::actions::ActionsPlace;
+use super::bucket::BucketPlace;
 use crate::request::UsageError;
 
 /// A cache as meant.
@@ -28,6 +30,10 @@ pub(crate) enum Place {
     Local { directory: PathBuf, tag: String, digest: Option<String> },
     /// A repository.
     Registry { reference: Reference },
+    /// A bucket of S3.
+    Bucket(Box<BucketPlace>),
+    /// The cache of GitHub Actions.
+    Actions(ActionsPlace),
     /// The configuration of the image that is built.
     Inline,
 }
@@ -73,10 +79,9 @@ impl CacheSpec {
             }
             "inline" if to => Place::Inline,
             "inline" => return Err(wrong("an inline cache is read with type=registry,ref=IMAGE")),
-            "s3" | "gha" | "azblob" => {
-                return Err(wrong("no such cache yet: there are local, registry and inline"));
-            }
-            _ => return Err(wrong("expected type=local, registry or inline")),
+            "s3" => Place::Bucket(Box::new(bucket(&mut take).map_err(wrong)?)),
+            "gha" => Place::Actions(actions(&mut take).map_err(wrong)?),
+            _ => return Err(wrong("expected type=local, registry, inline, s3 or gha")),
         };
         let boolean = |value: Option<String>, otherwise: bool| match value.as_deref() {
             None => Ok(otherwise),
@@ -124,9 +129,45 @@ impl CacheSpec {
         match &self.place {
             Place::Local { directory, .. } => format!("local cache {}", directory.display()),
             Place::Registry { reference } => format!("registry cache {reference}"),
+            Place::Bucket(place) => format!("cache {} in the bucket {}", place.name, place.bucket),
+            Place::Actions(place) => format!("GitHub Actions cache {}", place.scope),
             Place::Inline => "inline cache".to_owned(),
         }
     }
+}
+
+/// BuildKit's words for a bucket.
+fn bucket(take: &mut impl FnMut(&str) -> Option<String>) -> Result<BucketPlace, &'static str> {
+    // When to renew what is not used, and how many transfers at once: kiln's own choice.
+    let _ = (take("touch_refresh"), take("upload_parallelism"));
+    Ok(BucketPlace {
+        bucket: take("bucket").ok_or("type=s3 needs bucket=NAME")?,
+        region: take("region"),
+        endpoint: take("endpoint_url"),
+        path_style: matches!(take("use_path_style").as_deref(), Some("true" | "1")),
+        prefix: take("prefix").unwrap_or_default(),
+        blobs_prefix: take("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned()),
+        manifests_prefix: take("manifests_prefix").unwrap_or_else(|| "manifests/".to_owned()),
+        // BuildKit's default too.
+        name: take("name").unwrap_or_else(|| "buildkit".to_owned()),
+        access_key: take("access_key_id"),
+        secret_key: take("secret_access_key"),
+        session_token: take("session_token"),
+    })
+}
+
+/// BuildKit's words for the cache of GitHub Actions.
+fn actions(take: &mut impl FnMut(&str) -> Option<String>) -> Result<ActionsPlace, &'static str> {
+    if take("version").is_some_and(|version| version != "2") {
+        return Err("the first version of the service was shut down: leave version= out");
+    }
+    // Of the first version, or of other ways to ask.
+    let _ = (take("url"), take("ghtoken"), take("repository"), take("timeout"));
+    Ok(ActionsPlace {
+        scope: take("scope").unwrap_or_else(|| "buildkit".to_owned()),
+        url: take("url_v2"),
+        token: take("token"),
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +192,8 @@ mod tests {
         for (text, to, why) in [
             ("type=local,src=/c", true, "needs dest=DIR"),
             ("type=inline", false, "type=registry,ref=IMAGE"),
+            ("type=s3,region=eu-west-1", true, "needs bucket=NAME"),
+            ("type=gha,version=1", true, "was shut down"),
             ("type=local,dest=/c,mode=most", true, "mode=min or mode=max"),
             ("type=local,dest=/c,colour=red", true, "unknown option `colour`"),
         ] {
