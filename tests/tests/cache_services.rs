@@ -81,7 +81,7 @@ fn serve<F: Future<Output = ()>>(
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            server(tokio::net::TcpListener::from_std(listener).expect("a listener")).await
+            server(tokio::net::TcpListener::from_std(listener).expect("a listener")).await;
         });
     });
     address
