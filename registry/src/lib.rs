@@ -52,7 +52,7 @@ pub use error::{ConnectKind, Fault, RegistryError};
 pub use fetch::{FetchOutcome, FetchRequest, Http, Validators};
 pub use hosts::{Endpoint, Hosts, RegistryHosts, TlsFiles};
 pub use manifest::{
-    ACCEPTED_MANIFESTS, Document, Fetched, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
+    ACCEPTED_MANIFESTS, Document, Fetched, MAX_DEPTH, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
 };
 pub use options::{ClientOptions, ProxyOptions};
 pub use registries_conf::RegistriesConf;

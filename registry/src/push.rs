@@ -44,21 +44,47 @@ impl Client {
         source: Arc<dyn BlobSource>,
         from: &[Reference],
     ) -> Result<Pushed, RegistryError> {
-        let attempt = format!("push {} to {}", descriptor.digest(), reference.name());
-        let failed = |fault| RegistryError::new(attempt.clone(), fault);
-        let digest = digest_of(descriptor).map_err(failed)?;
         let from: Vec<&Reference> = from
             .iter()
             .filter(|other| {
                 other.registry() == reference.registry() && other.repository() != reference.repository()
             })
             .collect();
+        self.send_blob(reference, descriptor, source, &from, false).await
+    }
+
+    /// Uploads a blob that is not there, as [`Client::has_blob`] or [`Client::mount_blob`] said: nobody asks again.
+    ///
+    /// # Errors
+    /// As for [`Client::push_blob`].
+    pub async fn upload_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        source: Arc<dyn BlobSource>,
+    ) -> Result<(), RegistryError> {
+        self.send_blob(reference, descriptor, source, &[], true).await.map(|_| ())
+    }
+
+    async fn send_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        source: Arc<dyn BlobSource>,
+        from: &[&Reference],
+        missing: bool,
+    ) -> Result<Pushed, RegistryError> {
+        let attempt = format!("push {} to {}", descriptor.digest(), reference.name());
+        let failed = |fault| RegistryError::new(attempt.clone(), fault);
+        let digest = digest_of(descriptor).map_err(failed)?;
         let _turn = self.transfer().await;
-        let session = self.destination(reference, &from).await.map_err(failed)?;
-        let from = from.into_iter().map(|other| other.repository().to_owned()).collect();
-        let watch = Arc::clone(self.watch());
+        let session = self.destination(reference, from).await.map_err(failed)?;
+        let from = from.iter().map(|other| other.repository().to_owned()).collect();
         let size = descriptor.size();
-        let mut push = Push::new(session, (digest, size), source, from, watch);
+        let mut push = Push::new(session, (digest, size), source, from, Arc::clone(self.watch()));
+        if missing {
+            push = push.missing();
+        }
         let mut patience = self.patience(&attempt);
         loop {
             match push.run(&mut patience).await {

@@ -140,6 +140,8 @@ pub(crate) struct Push {
     /// Repositories not yet asked for a mount.
     from: Vec<String>,
     watch: Arc<dyn Watch>,
+    /// Whether the registry said that it is not there.
+    missing: bool,
     upload: Option<Sending>,
 }
 
@@ -164,7 +166,13 @@ impl Push {
         from: Vec<String>,
         watch: Arc<dyn Watch>,
     ) -> Self {
-        Self { session, digest, size, source, from, watch, upload: None }
+        Self { session, digest, size, source, from, watch, missing: false, upload: None }
+    }
+
+    /// The same, of which the registry has just said that it is not there.
+    #[must_use]
+    pub(crate) fn missing(self) -> Self {
+        Self { missing: true, ..self }
     }
 
     /// The same, of which a part was sent already.
@@ -182,13 +190,15 @@ impl Push {
             self.lost();
         }
         if self.upload.is_none() {
-            if exists(&self.session, &format!("blobs/{}", self.digest)).await? {
+            // After a fault it may be there: what was lost may have been the answer alone.
+            if !self.missing && exists(&self.session, &format!("blobs/{}", self.digest)).await? {
                 return Ok(Pushed::Existed);
             }
             let Some(begun) = self.begin().await? else { return Ok(Pushed::Mounted) };
             let Begun { location, min_piece } = begun;
             let last = Arc::default();
             self.upload = Some(Sending { location, offset: 0, min_piece, broken: false, last });
+            self.missing = false;
         }
         let sent = self.send_all(patience).await;
         match &sent {

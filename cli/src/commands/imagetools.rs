@@ -50,7 +50,7 @@ fn overview(source: &Source) -> Result<String, CommandError> {
         source.media_type(),
         source.document.digest()
     );
-    if source.is_index() {
+    if source.is_index {
         text.push_str("\nManifests:\n");
         for manifest in source.manifests()? {
             let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -142,15 +142,42 @@ async fn create(args: &CreateArgs, services: &Services) -> Result<(), CommandErr
     print(&format!("{}\n", document.digest()))
 }
 
-/// Copies an image from one registry to another.
-pub(crate) async fn copy(args: &ImageCopyArgs, services: &Services) -> Result<(), CommandError> {
-    let client = services.client();
+/// Copies an image with all its platforms from one registry to another.
+///
+/// # Errors
+/// What a registry, or the way to it, refuses.
+pub(crate) fn copy_image(
+    from: &Reference,
+    to: &Reference,
+    quiet: bool,
+    services: &Services,
+) -> Result<(), CommandError> {
+    let digest = services.runtime()?.block_on(carry(from, to, &[], services))?;
+    if quiet {
+        return Ok(());
+    }
+    print(&format!("{to}: digest: {digest}\n"))
+}
+
+async fn copy(args: &ImageCopyArgs, services: &Services) -> Result<(), CommandError> {
     let (from, to): (Reference, Reference) = (args.source.parse()?, args.target.parse()?);
-    let mut source = fetch(client, &from).await?;
-    source.document = only(source.document, &platforms(&args.platforms)?)?;
+    let digest = carry(&from, &to, &platforms(&args.platforms)?, services).await?;
+    print(&format!("{to}: digest: {digest}\n"))
+}
+
+/// Copies what a name leads to, or its part for some platforms, to another name.
+async fn carry(
+    from: &Reference,
+    to: &Reference,
+    platforms: &[Platform],
+    services: &Services,
+) -> Result<Digest, CommandError> {
+    let client = services.client();
+    let mut source = fetch(client, from).await?;
+    source.document = only(source.document, platforms)?;
     let document = source.document.clone();
-    put(client, std::slice::from_ref(&source), &document, std::slice::from_ref(&to), services).await?;
-    print(&format!("{to}: digest: {}\n", document.digest()))
+    put(client, std::slice::from_ref(&source), &document, std::slice::from_ref(to), services).await?;
+    Ok(document.digest())
 }
 
 /// Brings what `found` names to every tag's repository, and the document under the tags.

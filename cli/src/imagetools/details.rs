@@ -71,7 +71,7 @@ impl<'a> Details<'a> {
 
     /// The configuration; of an index, one a platform.
     async fn image(&self) -> Result<Value, CommandError> {
-        if !self.source.is_index() {
+        if !self.source.is_index {
             return self.config(&self.source.document).await;
         }
         let mut all = Map::new();

@@ -1,6 +1,8 @@
 //! Pushes and pulls through the command line: real registries, bad lines, other tools at the other end.
 
 mod config;
+mod copying;
+mod liar;
 mod line;
 mod odd;
 mod push;
