@@ -29,7 +29,7 @@ mod progress;
 mod random;
 mod registry;
 
-pub use base::{busybox_tar, debian_tar};
+pub use base::{busybox_arm64_tar, busybox_tar, debian_tar};
 pub use binary::{kiln_binary, shared, target_dir, workspace};
 pub use docker::Docker;
 pub use env::{Invocation, TestEnv};
