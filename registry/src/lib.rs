@@ -8,6 +8,7 @@
 //! | `client`, `pull`, `push` | the verbs: [`Client`] |
 //! | `download`, `upload`, `growing` | one blob on its way, resumed and checked; sent while it is made |
 //! | `manifest` | what a registry answers: [`Fetched`], [`Document`], the choice of a platform |
+//! | `referrers` | what refers to a manifest as its subject |
 //! | `session` | one repository at one endpoint: scopes, the 401 that asks for a token, refused answers |
 //! | `auth`, `challenge` | tokens: asking, remembering, refreshing |
 //! | `credentials` | Docker's and podman's files and credential helpers: [`Credentials`], [`Login`] |
@@ -36,6 +37,7 @@ mod options;
 mod pull;
 mod push;
 mod redirect;
+mod referrers;
 mod registries_conf;
 mod retry;
 mod session;

@@ -9,9 +9,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::error::Fault;
 use crate::manifest::digest_of;
-use crate::transport::Payload;
+use crate::session::Session;
+use crate::transport::{Answer, Payload};
 use crate::upload::{Push, cancel, exists, mount};
-use crate::{BlobSource, Client, Pushed, RegistryError};
+use crate::{BlobSource, Client, Pushed, RegistryError, referrers};
 
 impl Client {
     /// Whether the repository of `reference` has the blob.
@@ -151,26 +152,20 @@ impl Client {
         })?;
         let session = self.destination(reference, &[]).await.map_err(failed)?;
         let mut patience = self.patience(&attempt);
-        loop {
-            let mut request = session.request(Method::PUT, &format!("manifests/{name}"));
-            request.headers.insert(CONTENT_TYPE, kind.clone());
-            request.body = Payload::Bytes(bytes.to_vec());
-            request.patience = self.options().commit_timeout;
-            match session.send(request).await {
-                Ok(answer) if answer.response.status().is_success() => {
-                    let announced = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
-                    return match announced {
-                        Some(other) if other != found => {
-                            let host = answer.host();
-                            Err(failed(Fault::DigestMismatch { host, expected: found, found: other }))
-                        }
-                        _ => Ok(found),
-                    };
-                }
-                Ok(answer) => patience.after(session.refused(answer).await).await.map_err(failed)?,
+        let answer = loop {
+            match put_manifest(&session, &name, &kind, bytes).await {
+                Ok(answer) => break answer,
                 Err(fault) => patience.after(fault).await.map_err(failed)?,
             }
+        };
+        let announced = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
+        if let Some(other) = announced.filter(|digest| *digest != found) {
+            let host = answer.host();
+            return Err(failed(Fault::DigestMismatch { host, expected: found, found: other }));
         }
+        patience.progressed();
+        referrers::note(&session, &answer, (&kind, bytes), &mut patience).await.map_err(failed)?;
+        Ok(found)
     }
 
     /// Whether the repository has the manifest that `reference` names, by HEAD.
@@ -188,5 +183,22 @@ impl Client {
                 Err(fault) => patience.after(fault).await.map_err(failed)?,
             }
         }
+    }
+}
+
+pub(crate) async fn put_manifest(
+    session: &Session,
+    name: &str,
+    kind: &HeaderValue,
+    bytes: &[u8],
+) -> Result<Answer, Fault> {
+    let mut request = session.request(Method::PUT, &format!("manifests/{name}"));
+    request.headers.insert(CONTENT_TYPE, kind.clone());
+    request.body = Payload::Bytes(bytes.to_vec());
+    request.patience = session.transport.options().commit_timeout;
+    let answer = session.send(request).await?;
+    match answer.response.status().is_success() {
+        true => Ok(answer),
+        false => Err(session.refused(answer).await),
     }
 }

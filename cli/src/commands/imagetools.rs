@@ -37,19 +37,20 @@ async fn inspect(args: &InspectRemoteArgs, services: &Services) -> Result<(), Co
     }
     let source = fetch(client, &name).await?;
     match &args.format {
-        None => print(&overview(&source)?),
+        None => print(&overview(client, &source).await?),
         Some(template) => print(&format!("{}\n", render(template, &Details::of(client, &source)).await?)),
     }
 }
 
-/// Buildx's view for people.
-fn overview(source: &Source) -> Result<String, CommandError> {
+/// Buildx's view for people, and what refers to each image.
+async fn overview(client: &Client, source: &Source) -> Result<String, CommandError> {
     let mut text = format!(
         "Name:      {}\nMediaType: {}\nDigest:    {}\n",
         source.name,
         source.media_type(),
         source.document.digest()
     );
+    text += &referrers(client, source, &source.document.digest(), "").await;
     if source.is_index {
         text.push_str("\nManifests:\n");
         for manifest in source.manifests()? {
@@ -72,10 +73,24 @@ fn overview(source: &Source) -> Result<String, CommandError> {
                     let _ = writeln!(text, "    {key}: {}", field(value));
                 }
             }
+            if let Ok(digest) = field(&manifest["digest"]).parse() {
+                text += &referrers(client, source, &digest, "  ").await;
+            }
             text.push('\n');
         }
     }
     Ok(text)
+}
+
+/// What refers to a manifest. A registry that does not tell costs nobody the rest.
+async fn referrers(client: &Client, source: &Source, digest: &Digest, indent: &str) -> String {
+    let found = client.referrers(&source.name, digest).await.unwrap_or_default();
+    let mut text = if found.is_empty() { String::new() } else { format!("{indent}Referrers:\n") };
+    for referrer in found {
+        let kind = referrer.artifact_type().as_ref().unwrap_or(referrer.media_type());
+        let _ = writeln!(text, "{indent}  {}: {kind}", referrer.digest());
+    }
+    text
 }
 
 /// A template with `{{json .Field}}` and `{{.Field}}` in it.

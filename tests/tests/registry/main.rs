@@ -6,3 +6,4 @@ mod liar;
 mod line;
 mod odd;
 mod push;
+mod referrers;
