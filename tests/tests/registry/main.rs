@@ -4,6 +4,7 @@ mod config;
 mod copying;
 mod liar;
 mod line;
+mod modern;
 mod odd;
 mod push;
 mod referrers;
