@@ -109,7 +109,7 @@ fn pack_estargz(
     epoch: Option<i64>,
     way: &Way<'_>,
 ) -> Result<LayerBlob, CommandError> {
-    let key = format!("1 {} {level:?} {epoch:?}", layer.0.hex());
+    let key = format!("2 {} {level:?} {epoch:?}", layer.0.hex());
     let fact = store.index().fact("estargz", key.as_bytes())?;
     let known = fact.and_then(|fact| serde_json::from_slice::<Estargz>(&fact.value).ok());
     let made = match known {

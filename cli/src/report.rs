@@ -34,6 +34,11 @@ pub(crate) fn hint(error: &(dyn Error + 'static), message: &str) -> Option<Strin
         }
         next = cause.source();
     }
+    advice(message).map(str::to_owned)
+}
+
+/// What to do about a message that tells of a well-known need.
+pub(crate) fn advice(message: &str) -> Option<&'static str> {
     const FULL: &str =
         "free some space, for example with `kiln prune`, or put the store elsewhere with --root";
     const READ_ONLY: &str = "put the store on a writable file system with --root";
@@ -60,7 +65,7 @@ pub(crate) fn hint(error: &(dyn Error + 'static), message: &str) -> Option<Strin
             "see that the store may be written, and raise the limit of open files (`ulimit -n`)",
         ),
     ];
-    known.into_iter().find(|(text, _)| message.contains(text)).map(|(_, hint)| hint.to_owned())
+    known.into_iter().find(|(text, _)| message.contains(text)).map(|(_, hint)| hint)
 }
 
 /// The findings of a Dockerfile, each under its source line.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use kiln_core::oci_spec::image::Descriptor;
 use kiln_core::{Digest, Reference};
-use kiln_registry::{Client, Fault, Fetched};
+use kiln_registry::{Client, Fault, Fetched, MAX_DEPTH, RegistryError};
 use serde_json::Value;
 
 use crate::document::digest_of;
@@ -46,7 +46,7 @@ pub async fn copy_content(
     room: &Arc<dyn Room>,
 ) -> Result<(), PushError> {
     let mut seen = BTreeSet::new();
-    copy_document(client, &found.from, &found.document, to, room, &mut seen).await
+    copy_document(client, &found.from, (&found.document, 0), to, room, &mut seen).await
 }
 
 type Copying<'a> = Pin<Box<dyn Future<Output = Result<(), PushError>> + Send + 'a>>;
@@ -54,16 +54,21 @@ type Copying<'a> = Pin<Box<dyn Future<Output = Result<(), PushError>> + Send + '
 fn copy_document<'a>(
     client: &'a Client,
     from: &'a Reference,
-    document: &'a Fetched,
+    (document, depth): (&'a Fetched, usize),
     to: &'a Reference,
     room: &'a Arc<dyn Room>,
     seen: &'a mut BTreeSet<Digest>,
 ) -> Copying<'a> {
     Box::pin(async move {
         let digest = document.digest();
-        // A document cannot name itself, but may be named twice.
+        // A document may be named twice. That it names itself can only be a lie, which the digest of what comes tells; but
+        // a registry may make up ever more of them.
         if !seen.insert(digest) {
             return Ok(());
+        }
+        if depth > MAX_DEPTH {
+            let attempt = format!("copy {digest} of {}", from.name());
+            return Err(RegistryError::new(attempt, Fault::TooDeep(MAX_DEPTH)).into());
         }
         let value: Value =
             serde_json::from_slice(&document.bytes).map_err(|error| malformed(from, &error))?;
@@ -72,7 +77,7 @@ fn copy_document<'a>(
         }
         for child in descriptors(from, &value["manifests"])? {
             let child = client.manifest(from, &digest_of(&child)?).await?;
-            copy_document(client, from, &child, to, room, seen).await?;
+            copy_document(client, from, (&child, depth + 1), to, room, seen).await?;
         }
         let mut blobs = descriptors(from, &value["layers"])?;
         blobs.extend(descriptors(from, &Value::Array(vec![value["config"].clone()]))?);
@@ -100,7 +105,7 @@ async fn copy_blob(
     let path = room.file(&digest).map_err(no_room)?;
     let file = std::fs::File::create_new(&path).map_err(no_room)?;
     client.blob(from, blob, file).await?;
-    client.push_blob(to, blob, Arc::new(path.clone()), &[]).await?;
+    client.upload_blob(to, blob, Arc::new(path.clone())).await?;
     // A room that is full would be a pity; one that stays a little longer is none.
     let _ = std::fs::remove_file(path);
     Ok(())
@@ -122,5 +127,5 @@ fn descriptors(from: &Reference, list: &Value) -> Result<Vec<Descriptor>, PushEr
 
 fn malformed(from: &Reference, error: &serde_json::Error) -> PushError {
     let fault = Fault::Malformed { document: "manifest", what: error.to_string() };
-    PushError::Registry(kiln_registry::RegistryError::new(format!("read a manifest of {from}"), fault))
+    PushError::Registry(RegistryError::new(format!("read a manifest of {from}"), fault))
 }

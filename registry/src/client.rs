@@ -128,10 +128,6 @@ impl Client {
         Patience::new(&self.shared.options.retry, &*self.watch, attempt)
     }
 
-    pub(crate) fn options(&self) -> &ClientOptions {
-        &self.shared.options
-    }
-
     pub(crate) fn watch(&self) -> &Arc<dyn Watch> {
         &self.watch
     }

@@ -18,7 +18,8 @@ use crate::session::Session;
 use crate::stream::{Length, Upload};
 use crate::transport::Payload;
 use crate::upload::{
-    Begun, FRAGILE_PIECE, Push, Sending, begin, cancel, confirmed, exists, expired, is_fragile, location, set,
+    Begun, Break, FRAGILE_PIECE, Push, Sending, begin, cancel, confirmed, exists, expired, is_fragile,
+    location, set,
 };
 use crate::{BlobSource, Client, Pushed, RegistryError, Watch};
 
@@ -107,7 +108,7 @@ async fn grow(
     };
     // This registry is known to lose uploads: it gets pieces, whose sizes are known beforehand.
     if session.station.upload_piece.load(Ordering::Relaxed) > 0 {
-        return Ok(Grown::Partly(Some(started(begun, 0, false, Arc::default()))));
+        return Ok(Grown::Partly(Some(started(begun, 0, None, Arc::default()))));
     }
     let fragile = is_fragile(&begun.location);
     let most = if fragile { FRAGILE_PIECE } else { u64::MAX };
@@ -150,7 +151,7 @@ async fn grow(
                     if went == most {
                         continue;
                     }
-                    return Ok(Grown::Partly(Some(started(begun, offset, false, last))));
+                    return Ok(Grown::Partly(Some(started(begun, offset, None, last))));
                 }
                 StatusCode::UNAUTHORIZED => expired(session, answer).await,
                 _ => session.refused(answer).await,
@@ -161,7 +162,8 @@ async fn grow(
             return Err(fault);
         }
         if fault.is_transient() {
-            return Ok(Grown::Broken(Some(started(begun, offset, true, last)), fault));
+            let broken = Some(Break::by(&fault));
+            return Ok(Grown::Broken(Some(started(begun, offset, broken, last)), fault));
         }
         // Refused as it came, without a length or in one piece: it may be welcome otherwise.
         cancel(session, begun).await;
@@ -169,7 +171,7 @@ async fn grow(
     }
 }
 
-fn started(begun: Begun, offset: u64, broken: bool, last: Arc<AtomicU64>) -> Sending {
+fn started(begun: Begun, offset: u64, broken: Option<Break>, last: Arc<AtomicU64>) -> Sending {
     Sending { location: begun.location, offset, min_piece: begun.min_piece, broken, last }
 }
 

@@ -8,6 +8,7 @@
 //! | `client`, `pull`, `push` | the verbs: [`Client`] |
 //! | `download`, `upload`, `growing` | one blob on its way, resumed and checked; sent while it is made |
 //! | `manifest` | what a registry answers: [`Fetched`], [`Document`], the choice of a platform |
+//! | `referrers` | what refers to a manifest as its subject |
 //! | `session` | one repository at one endpoint: scopes, the 401 that asks for a token, refused answers |
 //! | `auth`, `challenge` | tokens: asking, remembering, refreshing |
 //! | `credentials` | Docker's and podman's files and credential helpers: [`Credentials`], [`Login`] |
@@ -37,6 +38,7 @@ mod options;
 mod pull;
 mod push;
 mod redirect;
+mod referrers;
 mod registries_conf;
 mod retry;
 mod session;
@@ -53,7 +55,7 @@ pub use error::{ConnectKind, Fault, RegistryError};
 pub use fetch::{FetchOutcome, FetchRequest, Http, Validators};
 pub use hosts::{Endpoint, Hosts, RegistryHosts, TlsFiles};
 pub use manifest::{
-    ACCEPTED_MANIFESTS, Document, Fetched, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
+    ACCEPTED_MANIFESTS, Document, Fetched, MAX_DEPTH, MAX_MANIFEST, RemoteImage, choose_platform, media_type,
 };
 pub use object::{ObjectAnswer, ObjectBody, ObjectRequest};
 pub use options::{ClientOptions, ProxyOptions};

@@ -40,7 +40,7 @@ pub const ACCEPTED_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 pub const MAX_MANIFEST: u64 = 4 << 20;
 
 /// How many indexes may stand inside each other.
-pub(crate) const MAX_DEPTH: usize = 4;
+pub const MAX_DEPTH: usize = 4;
 
 /// A manifest or index as the registry has it: its bytes match its descriptor.
 #[derive(Debug, Clone)]

@@ -237,7 +237,11 @@ impl Client {
     }
 }
 
-async fn get_manifest(session: &Session, wanted: &str, digest: Option<&Digest>) -> Result<Fetched, Fault> {
+pub(crate) async fn get_manifest(
+    session: &Session,
+    wanted: &str,
+    digest: Option<&Digest>,
+) -> Result<Fetched, Fault> {
     let mut request = session.request(Method::GET, &format!("manifests/{wanted}"));
     request.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED_MANIFESTS));
     let mut answer = session.send(request).await?;

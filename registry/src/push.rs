@@ -9,9 +9,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::error::Fault;
 use crate::manifest::digest_of;
-use crate::transport::Payload;
+use crate::session::Session;
+use crate::transport::{Answer, Payload};
 use crate::upload::{Push, cancel, exists, mount};
-use crate::{BlobSource, Client, Pushed, RegistryError};
+use crate::{BlobSource, Client, Pushed, RegistryError, referrers};
 
 impl Client {
     /// Whether the repository of `reference` has the blob.
@@ -44,21 +45,47 @@ impl Client {
         source: Arc<dyn BlobSource>,
         from: &[Reference],
     ) -> Result<Pushed, RegistryError> {
-        let attempt = format!("push {} to {}", descriptor.digest(), reference.name());
-        let failed = |fault| RegistryError::new(attempt.clone(), fault);
-        let digest = digest_of(descriptor).map_err(failed)?;
         let from: Vec<&Reference> = from
             .iter()
             .filter(|other| {
                 other.registry() == reference.registry() && other.repository() != reference.repository()
             })
             .collect();
+        self.send_blob(reference, descriptor, source, &from, false).await
+    }
+
+    /// Uploads a blob that is not there, as [`Client::has_blob`] or [`Client::mount_blob`] said: nobody asks again.
+    ///
+    /// # Errors
+    /// As for [`Client::push_blob`].
+    pub async fn upload_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        source: Arc<dyn BlobSource>,
+    ) -> Result<(), RegistryError> {
+        self.send_blob(reference, descriptor, source, &[], true).await.map(|_| ())
+    }
+
+    async fn send_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        source: Arc<dyn BlobSource>,
+        from: &[&Reference],
+        missing: bool,
+    ) -> Result<Pushed, RegistryError> {
+        let attempt = format!("push {} to {}", descriptor.digest(), reference.name());
+        let failed = |fault| RegistryError::new(attempt.clone(), fault);
+        let digest = digest_of(descriptor).map_err(failed)?;
         let _turn = self.transfer().await;
-        let session = self.destination(reference, &from).await.map_err(failed)?;
-        let from = from.into_iter().map(|other| other.repository().to_owned()).collect();
-        let watch = Arc::clone(self.watch());
+        let session = self.destination(reference, from).await.map_err(failed)?;
+        let from = from.iter().map(|other| other.repository().to_owned()).collect();
         let size = descriptor.size();
-        let mut push = Push::new(session, (digest, size), source, from, watch);
+        let mut push = Push::new(session, (digest, size), source, from, Arc::clone(self.watch()));
+        if missing {
+            push = push.missing();
+        }
         let mut patience = self.patience(&attempt);
         loop {
             match push.run(&mut patience).await {
@@ -125,26 +152,20 @@ impl Client {
         })?;
         let session = self.destination(reference, &[]).await.map_err(failed)?;
         let mut patience = self.patience(&attempt);
-        loop {
-            let mut request = session.request(Method::PUT, &format!("manifests/{name}"));
-            request.headers.insert(CONTENT_TYPE, kind.clone());
-            request.body = Payload::Bytes(bytes.to_vec());
-            request.patience = self.options().commit_timeout;
-            match session.send(request).await {
-                Ok(answer) if answer.response.status().is_success() => {
-                    let announced = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
-                    return match announced {
-                        Some(other) if other != found => {
-                            let host = answer.host();
-                            Err(failed(Fault::DigestMismatch { host, expected: found, found: other }))
-                        }
-                        _ => Ok(found),
-                    };
-                }
-                Ok(answer) => patience.after(session.refused(answer).await).await.map_err(failed)?,
+        let answer = loop {
+            match put_manifest(&session, &name, &kind, bytes).await {
+                Ok(answer) => break answer,
                 Err(fault) => patience.after(fault).await.map_err(failed)?,
             }
+        };
+        let announced = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
+        if let Some(other) = announced.filter(|digest| *digest != found) {
+            let host = answer.host();
+            return Err(failed(Fault::DigestMismatch { host, expected: found, found: other }));
         }
+        patience.progressed();
+        referrers::note(&session, &answer, (&kind, bytes), &mut patience).await.map_err(failed)?;
+        Ok(found)
     }
 
     /// Whether the repository has the manifest that `reference` names, by HEAD.
@@ -162,5 +183,22 @@ impl Client {
                 Err(fault) => patience.after(fault).await.map_err(failed)?,
             }
         }
+    }
+}
+
+pub(crate) async fn put_manifest(
+    session: &Session,
+    name: &str,
+    kind: &HeaderValue,
+    bytes: &[u8],
+) -> Result<Answer, Fault> {
+    let mut request = session.request(Method::PUT, &format!("manifests/{name}"));
+    request.headers.insert(CONTENT_TYPE, kind.clone());
+    request.body = Payload::Bytes(bytes.to_vec());
+    request.patience = session.transport.options().commit_timeout;
+    let answer = session.send(request).await?;
+    match answer.response.status().is_success() {
+        true => Ok(answer),
+        false => Err(session.refused(answer).await),
     }
 }

@@ -140,6 +140,8 @@ pub(crate) struct Push {
     /// Repositories not yet asked for a mount.
     from: Vec<String>,
     watch: Arc<dyn Watch>,
+    /// Whether the registry said that it is not there.
+    missing: bool,
     upload: Option<Sending>,
 }
 
@@ -149,10 +151,28 @@ pub(crate) struct Sending {
     /// Bytes that the registry has confirmed.
     pub(crate) offset: u64,
     pub(crate) min_piece: u64,
-    /// Whether the registry must be asked how far it got.
-    pub(crate) broken: bool,
+    /// What ended the last request, if the registry must be asked how far that got.
+    pub(crate) broken: Option<Break>,
     /// Bytes that went out in the last request.
     pub(crate) last: Arc<AtomicU64>,
+}
+
+/// How a request with a part of an upload ended too early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The connection broke.
+    Cut,
+    /// The registry answered something else than that it has it.
+    Refused,
+}
+
+impl Break {
+    pub(crate) fn by(fault: &Fault) -> Self {
+        match fault {
+            Fault::Interrupted { .. } | Fault::Stalled { .. } => Self::Cut,
+            _ => Self::Refused,
+        }
+    }
 }
 
 impl Push {
@@ -164,7 +184,13 @@ impl Push {
         from: Vec<String>,
         watch: Arc<dyn Watch>,
     ) -> Self {
-        Self { session, digest, size, source, from, watch, upload: None }
+        Self { session, digest, size, source, from, watch, missing: false, upload: None }
+    }
+
+    /// The same, of which the registry has just said that it is not there.
+    #[must_use]
+    pub(crate) fn missing(self) -> Self {
+        Self { missing: true, ..self }
     }
 
     /// The same, of which a part was sent already.
@@ -176,19 +202,27 @@ impl Push {
     /// Goes on from where it stands, to the end or to the next fault.
     pub(crate) async fn run(&mut self, patience: &mut Patience<'_>) -> Result<Pushed, Fault> {
         if let Some(sending) = &mut self.upload
-            && sending.broken
-            && !ask_progress(&self.session, sending).await?
+            && let Some(broken) = sending.broken
         {
-            self.lost();
+            let (before, went) = (sending.offset, sending.last.load(Ordering::Relaxed));
+            if !ask_progress(&self.session, sending).await? {
+                self.lost();
+            } else if broken == Break::Cut && sending.offset <= before {
+                // It keeps whole requests only: a smaller one may get through.
+                let min_piece = sending.min_piece;
+                self.smaller(went, min_piece);
+            }
         }
         if self.upload.is_none() {
-            if exists(&self.session, &format!("blobs/{}", self.digest)).await? {
+            // After a fault it may be there: what was lost may have been the answer alone.
+            if !self.missing && exists(&self.session, &format!("blobs/{}", self.digest)).await? {
                 return Ok(Pushed::Existed);
             }
             let Some(begun) = self.begin().await? else { return Ok(Pushed::Mounted) };
             let Begun { location, min_piece } = begun;
             let last = Arc::default();
-            self.upload = Some(Sending { location, offset: 0, min_piece, broken: false, last });
+            self.upload = Some(Sending { location, offset: 0, min_piece, broken: None, last });
+            self.missing = false;
         }
         let sent = self.send_all(patience).await;
         match &sent {
@@ -214,14 +248,14 @@ impl Push {
             // It counts differently: ask it.
             Err(Fault::Status { status: 416, .. }) => {
                 if let Some(sending) = &mut self.upload {
-                    sending.broken = true;
+                    sending.broken = Some(Break::Refused);
                 }
                 let reason = "the registry expects another part of the upload".to_owned();
                 return Err(Fault::Interrupted { host: self.session.host(), reason });
             }
-            Err(_) => {
+            Err(fault) => {
                 if let Some(sending) = &mut self.upload {
-                    sending.broken = true;
+                    sending.broken = Some(Break::by(fault));
                 }
             }
         }
@@ -233,12 +267,16 @@ impl Push {
     /// upload whose connection breaks within a request.
     fn lost(&mut self) {
         if let Some(sending) = self.upload.take() {
-            let went = sending.last.load(Ordering::Relaxed);
-            let piece = (went / 2).max(MIN_PIECE).max(sending.min_piece);
-            let known = self.session.station.upload_piece.load(Ordering::Relaxed);
-            if went > 0 && (known == 0 || piece < known) {
-                self.session.station.upload_piece.store(piece, Ordering::Relaxed);
-            }
+            self.smaller(sending.last.load(Ordering::Relaxed), sending.min_piece);
+        }
+    }
+
+    /// From now on, pieces are smaller than the `went` bytes that a connection took before it broke.
+    fn smaller(&self, went: u64, min_piece: u64) {
+        let piece = (went / 2).max(MIN_PIECE).max(min_piece);
+        let known = self.session.station.upload_piece.load(Ordering::Relaxed);
+        if went > 0 && (known == 0 || piece < known) {
+            self.session.station.upload_piece.store(piece, Ordering::Relaxed);
         }
     }
 
@@ -372,7 +410,7 @@ async fn ask_progress(session: &Session, sending: &mut Sending) -> Result<bool, 
                 sending.location = location(&answer)?;
             }
             sending.offset = offset;
-            sending.broken = false;
+            sending.broken = None;
             Ok(true)
         }
         StatusCode::NOT_FOUND

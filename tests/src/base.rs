@@ -9,9 +9,62 @@ use crate::{is_root, skipped, target_dir};
 
 /// A static busybox with links to it, a root user and the usual directories, as a tar.
 pub fn busybox_tar(to: &Path) {
-    let busybox = Path::new("/bin/busybox");
-    let applets =
-        Command::new(busybox).arg("--list").output().expect("run /bin/busybox (package busybox-static)");
+    write_busybox_tar(Path::new("/bin/busybox"), to);
+}
+
+/// The same for arm64, from Debian's package; it is fetched once and kept below the target directory. None, and the test is
+/// skipped, if it cannot be had.
+#[track_caller]
+pub fn busybox_arm64_tar(to: &Path) -> Option<()> {
+    static BUSYBOX: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let made = BUSYBOX.get_or_init(|| {
+        made_once("busybox-arm64", |binary| {
+            let tar = binary.with_extension("tar");
+            let extract = ["--variant=extract", "--architectures=arm64", "--include=busybox-static"];
+            let extracted = bootstrap(&tar, &extract) && extract_file(&tar, "bin/busybox", binary);
+            let _ = fs::remove_file(tar);
+            extracted
+        })
+    });
+    let Some(busybox) = made else {
+        skipped("no busybox for arm64: needs mmdebstrap and the machine's own apt sources");
+        return None;
+    };
+    write_busybox_tar(busybox, to);
+    Some(())
+}
+
+/// Writes one file of a tar.
+fn extract_file(tar: &Path, name: &str, to: &Path) -> bool {
+    let Ok(tar) = File::open(tar) else { return false };
+    let mut archive = tar::Archive::new(tar);
+    let Ok(mut entries) = archive.entries() else { return false };
+    let found = entries.find_map(|entry| {
+        let entry = entry.ok()?;
+        let is_it = entry.path().is_ok_and(|path| path.strip_prefix(".").unwrap_or(&path) == Path::new(name));
+        is_it.then_some(entry)
+    });
+    found.is_some_and(|mut entry| {
+        File::create(to).and_then(|mut file| std::io::copy(&mut entry, &mut file)).is_ok()
+    })
+}
+
+/// What names itself `name` below the tests' own directory; `make` makes it under another name, if it is not there.
+fn made_once(name: &str, make: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
+    let dir = target_dir();
+    fs::create_dir_all(&dir).expect("create the tests' own directory");
+    let lock = File::create(dir.join(format!("{name}.lock"))).expect("create a lock file");
+    lock.lock().expect("lock"); // several test processes want it at the same time
+    let (made, part) = (dir.join(name), dir.join(format!("{name}.part")));
+    (made.is_file() || make(&part) && fs::rename(&part, &made).is_ok()).then_some(made)
+}
+
+fn write_busybox_tar(busybox: &Path, to: &Path) {
+    // The programs' names are the same everywhere.
+    let applets = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .expect("run /bin/busybox (package busybox-static)");
     let applets = String::from_utf8(applets.stdout).expect("names of applets");
 
     let mut tar = tar::Builder::new(File::create(to).expect("create the tar"));
@@ -45,7 +98,7 @@ pub fn busybox_tar(to: &Path) {
         let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
         tar.append_data(&mut header, path, content).expect(path);
     };
-    file("./bin/busybox", 0o755, &fs::read(busybox).expect("read /bin/busybox"));
+    file("./bin/busybox", 0o755, &fs::read(busybox).expect("read busybox"));
     file("./etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     file("./etc/group", 0o644, b"root:x:0:\n");
     for applet in applets.lines().filter(|applet| *applet != "busybox") {
@@ -66,12 +119,8 @@ fn now() -> u64 {
 pub fn debian_tar() -> Option<&'static Path> {
     static TAR: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = TAR.get_or_init(|| {
-        let dir = target_dir();
-        fs::create_dir_all(&dir).expect("create the tests' own directory");
-        let lock = File::create(dir.join("debian.lock")).expect("create a lock file");
-        lock.lock().expect("lock"); // several test processes want it at the same time
-        let tar = dir.join("debian.tar");
-        (tar.is_file() || bootstrap(&tar)).then_some(tar)
+        let packages = ["--variant=minbase", "--include=ca-certificates"];
+        made_once("debian.tar", |part| is_root() && bootstrap(part, &packages))
     });
     if made.is_none() {
         skipped("no Debian base image: needs root, mmdebstrap and the machine's own apt sources");
@@ -80,22 +129,19 @@ pub fn debian_tar() -> Option<&'static Path> {
 }
 
 /// Runs mmdebstrap against the mirror that the machine itself uses.
-fn bootstrap(tar: &Path) -> bool {
+fn bootstrap(tar: &Path, what: &[&str]) -> bool {
     let Some((mirror, suite)) = apt_source() else { return false };
-    if !is_root() {
-        return false;
-    }
-    let part = tar.with_extension("part.tar");
     let made = Command::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", "--include=ca-certificates"])
+        .args(["--quiet", "--format=tar"])
+        .args(what)
         // For a mirror that is a snapshot, whose Release file has expired.
         .args(["--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Check-Date \"false\""])
         .arg(suite)
-        .arg(&part)
+        .arg(tar)
         .arg(mirror)
         .stdin(std::process::Stdio::null())
         .status();
-    made.is_ok_and(|status| status.success()) && fs::rename(&part, tar).is_ok()
+    made.is_ok_and(|status| status.success())
 }
 
 /// The first mirror and suite of the machine's apt sources, in either of apt's two forms.

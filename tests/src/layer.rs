@@ -140,6 +140,11 @@ fn read_entry<R: Read>(mut entry: tar::Entry<'_, R>) -> std::io::Result<Entry> {
     Ok(read)
 }
 
+/// `sha256:…` of bytes.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -29,12 +29,12 @@ mod progress;
 mod random;
 mod registry;
 
-pub use base::{busybox_tar, debian_tar};
+pub use base::{busybox_arm64_tar, busybox_tar, debian_tar};
 pub use binary::{kiln_binary, shared, target_dir, workspace};
 pub use docker::Docker;
 pub use env::{Invocation, TestEnv};
 pub use image::Image;
-pub use layer::{Entry, Kind, merge, read_layer};
+pub use layer::{Entry, Kind, merge, read_layer, sha256};
 pub use outcome::Outcome;
 pub use peer::{Peer, is_root, skipped};
 pub use process::{has_mounts, is_running, processes_of, settle, wait_until};

@@ -117,7 +117,7 @@ pub(crate) enum ContainerCommand {
     Pause(NamesArgs),
     /// Let the processes of paused containers go on
     Unpause(NamesArgs),
-    /// Copy files between a container and the host
+    /// Copy files between a container and the host, or an image between registries
     Cp(CopyArgs),
     /// Show what a container has changed of its image's files
     Diff(DiffArgs),

@@ -6,6 +6,14 @@ use clap::Args;
 
 /// `kiln cp`
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "kiln cp [OPTIONS] CONTAINER:PATH PATH\n       kiln cp [OPTIONS] PATH CONTAINER:PATH\n       \
+                      kiln cp [OPTIONS] IMAGE REGISTRY/IMAGE",
+    after_help = "A word with a colon is a path in a container if a container is called as the part before it, or if the part \
+                  after it begins with `/` or `.`. Images are copied, with all platforms and without unpacking them, if \
+                  neither word names a container or a file and the new name begins with its registry: \
+                  `kiln cp docker.io/library/app:1 registry.example/app:1`."
+)]
 pub(crate) struct CopyArgs {
     /// Keep owners
     #[arg(short, long)]
@@ -16,10 +24,10 @@ pub(crate) struct CopyArgs {
     /// Say nothing
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// What is copied: CONTAINER:PATH, PATH, or - for a tar on standard input; DIR/. for what is in a directory
+    /// What is copied: CONTAINER:PATH, PATH, or - for a tar on standard input; DIR/. for what is in a directory; an image
     #[arg(allow_hyphen_values = true)]
     pub(crate) source: String,
-    /// Where to: CONTAINER:PATH, PATH, or - for a tar on standard output
+    /// Where to: CONTAINER:PATH, PATH, or - for a tar on standard output; REGISTRY/IMAGE
     #[arg(allow_hyphen_values = true)]
     pub(crate) destination: String,
 }

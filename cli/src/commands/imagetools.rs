@@ -37,20 +37,21 @@ async fn inspect(args: &InspectRemoteArgs, services: &Services) -> Result<(), Co
     }
     let source = fetch(client, &name).await?;
     match &args.format {
-        None => print(&overview(&source)?),
+        None => print(&overview(client, &source).await?),
         Some(template) => print(&format!("{}\n", render(template, &Details::of(client, &source)).await?)),
     }
 }
 
-/// Buildx's view for people.
-fn overview(source: &Source) -> Result<String, CommandError> {
+/// Buildx's view for people, and what refers to each image.
+async fn overview(client: &Client, source: &Source) -> Result<String, CommandError> {
     let mut text = format!(
         "Name:      {}\nMediaType: {}\nDigest:    {}\n",
         source.name,
         source.media_type(),
         source.document.digest()
     );
-    if source.is_index() {
+    text += &referrers(client, source, &source.document.digest(), "").await;
+    if source.is_index {
         text.push_str("\nManifests:\n");
         for manifest in source.manifests()? {
             let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -72,10 +73,24 @@ fn overview(source: &Source) -> Result<String, CommandError> {
                     let _ = writeln!(text, "    {key}: {}", field(value));
                 }
             }
+            if let Ok(digest) = field(&manifest["digest"]).parse() {
+                text += &referrers(client, source, &digest, "  ").await;
+            }
             text.push('\n');
         }
     }
     Ok(text)
+}
+
+/// What refers to a manifest. A registry that does not tell costs nobody the rest.
+async fn referrers(client: &Client, source: &Source, digest: &Digest, indent: &str) -> String {
+    let found = client.referrers(&source.name, digest).await.unwrap_or_default();
+    let mut text = if found.is_empty() { String::new() } else { format!("{indent}Referrers:\n") };
+    for referrer in found {
+        let kind = referrer.artifact_type().as_ref().unwrap_or(referrer.media_type());
+        let _ = writeln!(text, "{indent}  {}: {kind}", referrer.digest());
+    }
+    text
 }
 
 /// A template with `{{json .Field}}` and `{{.Field}}` in it.
@@ -142,15 +157,42 @@ async fn create(args: &CreateArgs, services: &Services) -> Result<(), CommandErr
     print(&format!("{}\n", document.digest()))
 }
 
-/// Copies an image from one registry to another.
-pub(crate) async fn copy(args: &ImageCopyArgs, services: &Services) -> Result<(), CommandError> {
-    let client = services.client();
+/// Copies an image with all its platforms from one registry to another.
+///
+/// # Errors
+/// What a registry, or the way to it, refuses.
+pub(crate) fn copy_image(
+    from: &Reference,
+    to: &Reference,
+    quiet: bool,
+    services: &Services,
+) -> Result<(), CommandError> {
+    let digest = services.runtime()?.block_on(carry(from, to, &[], services))?;
+    if quiet {
+        return Ok(());
+    }
+    print(&format!("{to}: digest: {digest}\n"))
+}
+
+async fn copy(args: &ImageCopyArgs, services: &Services) -> Result<(), CommandError> {
     let (from, to): (Reference, Reference) = (args.source.parse()?, args.target.parse()?);
-    let mut source = fetch(client, &from).await?;
-    source.document = only(source.document, &platforms(&args.platforms)?)?;
+    let digest = carry(&from, &to, &platforms(&args.platforms)?, services).await?;
+    print(&format!("{to}: digest: {digest}\n"))
+}
+
+/// Copies what a name leads to, or its part for some platforms, to another name.
+async fn carry(
+    from: &Reference,
+    to: &Reference,
+    platforms: &[Platform],
+    services: &Services,
+) -> Result<Digest, CommandError> {
+    let client = services.client();
+    let mut source = fetch(client, from).await?;
+    source.document = only(source.document, platforms)?;
     let document = source.document.clone();
-    put(client, std::slice::from_ref(&source), &document, std::slice::from_ref(&to), services).await?;
-    print(&format!("{to}: digest: {}\n", document.digest()))
+    put(client, std::slice::from_ref(&source), &document, std::slice::from_ref(to), services).await?;
+    Ok(document.digest())
 }
 
 /// Brings what `found` names to every tag's repository, and the document under the tags.

@@ -24,7 +24,7 @@ pub(crate) fn combine(
     prefer_index: bool,
 ) -> Result<Fetched, CommandError> {
     if let ([only], true) = (sources, annotations.is_empty())
-        && (only.is_index() || !prefer_index)
+        && (only.is_index || !prefer_index)
     {
         return Ok(only.document.clone());
     }
@@ -98,18 +98,22 @@ mod tests {
     fn source(kind: &str, document: &Value) -> Source {
         let name: Reference = "reg.test/app:1".parse().unwrap();
         let document = Fetched::new(kind, serde_json::to_vec(document).unwrap());
-        Source { name, document, platform: "linux/amd64".parse().ok() }
+        Source::new(name, document, "linux/amd64".parse().ok())
     }
 
     fn image(n: u8) -> Source {
         source(media_type::OCI_MANIFEST, &json!({ "schemaVersion": 2, "config": { "n": n }, "layers": [] }))
     }
 
+    fn named(name: &str) -> String {
+        format!("sha256:{}", name.repeat(64))
+    }
+
     fn list(entries: &[(&str, &str)]) -> Source {
         let manifests: Vec<Value> = entries
             .iter()
             .map(|(digest, os)| {
-                json!({ "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 1,
+                json!({ "mediaType": media_type::OCI_MANIFEST, "digest": named(digest), "size": 1,
                         "platform": { "os": os, "architecture": "amd64" } })
             })
             .collect();
@@ -124,7 +128,7 @@ mod tests {
 
     #[test]
     fn one_index_stays_as_it_is_to_the_byte() {
-        let only = list(&[("sha256:a", "linux")]);
+        let only = list(&[("a", "linux")]);
         let combined = combine(std::slice::from_ref(&only), &Annotations::new(), true).unwrap();
         assert_eq!(combined.bytes, only.document.bytes);
     }
@@ -142,10 +146,9 @@ mod tests {
 
     #[test]
     fn several_are_joined_and_named_once() {
-        let joined =
-            [list(&[("sha256:a", "linux"), ("sha256:b", "freebsd")]), list(&[("sha256:a", "linux")])];
+        let joined = [list(&[("a", "linux"), ("b", "freebsd")]), list(&[("a", "linux")])];
         let combined = combine(&joined, &Annotations::new(), true).unwrap();
-        assert_eq!(digests(&combined), ["sha256:a", "sha256:b"]);
+        assert_eq!(digests(&combined), [named("a"), named("b")]);
         let named = Annotations::from([("k".to_owned(), "v".to_owned())]);
         let annotated = combine(&joined[1..], &named, true).unwrap();
         let value: Value = serde_json::from_slice(&annotated.bytes).unwrap();
@@ -154,9 +157,9 @@ mod tests {
 
     #[test]
     fn platforms_are_chosen_and_missing_ones_are_told() {
-        let both = list(&[("sha256:a", "linux"), ("sha256:b", "freebsd")]).document;
+        let both = list(&[("a", "linux"), ("b", "freebsd")]).document;
         let linux: Platform = "linux/amd64".parse().unwrap();
-        assert_eq!(digests(&only(both.clone(), std::slice::from_ref(&linux)).unwrap()), ["sha256:a"]);
+        assert_eq!(digests(&only(both.clone(), std::slice::from_ref(&linux)).unwrap()), [named("a")]);
         assert_eq!(only(both.clone(), &[]).unwrap().bytes, both.bytes);
         let error = only(both, &["linux/arm64".parse().unwrap()]).unwrap_err().to_string();
         assert!(error.contains("the image has linux/amd64, freebsd/amd64"), "{error}");

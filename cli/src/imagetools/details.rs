@@ -9,6 +9,10 @@ use super::combine::platform;
 use super::source::Source;
 use crate::error::CommandError;
 
+/// The kinds of artifact that hold in-toto statements: BuildKit's, and that of a statement alone.
+const STATEMENTS: [&str; 2] =
+    ["application/vnd.docker.attestation.manifest.v1+json", "application/vnd.in-toto+json"];
+
 /// The fields of a template.
 #[derive(Debug)]
 pub(crate) struct Details<'a> {
@@ -71,7 +75,7 @@ impl<'a> Details<'a> {
 
     /// The configuration; of an index, one a platform.
     async fn image(&self) -> Result<Value, CommandError> {
-        if !self.source.is_index() {
+        if !self.source.is_index {
             return self.config(&self.source.document).await;
         }
         let mut all = Map::new();
@@ -116,8 +120,40 @@ impl<'a> Details<'a> {
                 all.insert(of.to_string(), json!({ name: predicate }));
             }
         }
+        if all.is_empty() {
+            all = self.referred(&manifests, kind, name).await?;
+        }
         let single = all.len() == 1;
         Ok(all.values().next().filter(|_| single).cloned().unwrap_or(Value::Object(all)))
+    }
+
+    /// The same of statements that no index names, but that name the image as their subject.
+    async fn referred(
+        &self,
+        manifests: &[Value],
+        kind: &str,
+        name: &str,
+    ) -> Result<Map<String, Value>, CommandError> {
+        let mut all = Map::new();
+        for image in manifests {
+            let (Some(platform), Ok(digest)) = (
+                platform(&image["platform"]),
+                image["digest"].as_str().unwrap_or_default().parse::<Digest>(),
+            ) else {
+                continue;
+            };
+            for referrer in self.client.referrers(&self.source.name, &digest).await? {
+                let artifact = referrer.artifact_type().as_ref().map(ToString::to_string);
+                if !artifact.is_some_and(|kind| STATEMENTS.contains(&kind.as_str())) {
+                    continue;
+                }
+                let statements = self.child(&serde_json::to_value(&referrer)?).await?;
+                if let Some(predicate) = self.predicate(&statements, kind).await? {
+                    all.insert(platform.to_string(), json!({ name: predicate }));
+                }
+            }
+        }
+        Ok(all)
     }
 
     async fn predicate(&self, manifest: &Fetched, kind: &str) -> Result<Option<Value>, CommandError> {

@@ -17,22 +17,26 @@ pub(crate) struct Source {
     pub(crate) name: Reference,
     /// The document.
     pub(crate) document: Fetched,
+    /// Whether it is an index.
+    pub(crate) is_index: bool,
     /// Of an image, not of an index.
     pub(crate) platform: Option<Platform>,
 }
 
 impl Source {
+    /// A document whose structure says whether it is an index.
+    pub(crate) fn new(name: Reference, document: Fetched, platform: Option<Platform>) -> Self {
+        let is_index = matches!(document.document(), Ok(Document::Index(_)));
+        Self { name, document, is_index, platform }
+    }
+
     pub(crate) fn media_type(&self) -> String {
         self.document.descriptor.media_type().to_string()
     }
 
-    pub(crate) fn is_index(&self) -> bool {
-        self.media_type().contains("image.index") || self.media_type().contains("manifest.list")
-    }
-
     /// The descriptors that it stands for in an index.
     pub(crate) fn manifests(&self) -> Result<Vec<Value>, CommandError> {
-        if self.is_index() {
+        if self.is_index {
             let value: Value = serde_json::from_slice(&self.document.bytes)?;
             return Ok(value["manifests"].as_array().cloned().unwrap_or_default());
         }
@@ -93,10 +97,14 @@ fn read(path: &Path) -> Result<String, CommandError> {
 /// Fetches a document, and of an image its platform.
 pub(crate) async fn fetch(client: &Client, name: &Reference) -> Result<Source, CommandError> {
     let document = client.resolve(name).await?;
-    let mut source = Source { name: name.clone(), document, platform: None };
-    if let Ok(Document::Image(image)) = source.document.document() {
-        let config = client.small_blob(name, image.config()).await?;
-        source.platform = platform(&serde_json::from_slice(&config)?);
-    }
-    Ok(source)
+    let platform = match document.document() {
+        Ok(Document::Image(image)) => {
+            let config = client.small_blob(name, image.config()).await?;
+            // That of an artifact need not be JSON.
+            serde_json::from_slice(&config).ok().and_then(|config| platform(&config))
+        }
+        // Of what is no image, an artifact or a chart, nothing is asked but where it is.
+        Ok(Document::Index(_)) | Err(_) => None,
+    };
+    Ok(Source::new(name.clone(), document, platform))
 }

@@ -3,6 +3,7 @@
 use kiln_tests::{Login, Peer, Registry, TestEnv};
 
 use crate::line::{Faults, Line};
+use crate::modern::modern;
 
 /// Bytes that do not compress, of which no two places are alike.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -72,7 +73,7 @@ fn big() -> (usize, usize, u64) {
     if std::env::var_os("KILN_BIG").is_some() {
         (1_000_000_000, 4, 50_000_000)
     } else {
-        (64_000_000, 1, 40_000_000)
+        (200_000_000, 1, 10_000_000)
     }
 }
 
@@ -106,4 +107,21 @@ fn a_bad_line_delays_a_push_and_a_pull_but_costs_little() {
     );
     assert!(line.cuts() > cuts, "no cut");
     assert!(pulled < size as u64 * 11 / 10, "{pulled} bytes for {size}");
+}
+
+/// Other registries keep an upload whose connection breaks, but nothing of the request that it broke in: the next one has to be
+/// smaller, or none would ever get through.
+#[test]
+fn a_registry_that_keeps_whole_requests_only_gets_smaller_ones() {
+    const SIZE: usize = 60_000_000;
+    const CUT: u64 = 12_000_000;
+    let registry = modern();
+    let line = Line::to(&registry, Faults { cut_after: CUT, refuse_every: 10 });
+    let env = TestEnv::new();
+    env.file("Dockerfile", "FROM scratch\nCOPY f /\n").file("f", noise(SIZE, 1));
+    let name = format!("{}/app:1", line.address);
+    env.build(["--push", "--tag", &name]).success();
+    assert!(line.cuts() > 0, "no cut");
+    assert!(line.bytes() < SIZE as u64 + 2 * CUT, "{} bytes for {SIZE}, {} cuts", line.bytes(), line.cuts());
+    TestEnv::new().kiln(["pull", &format!("{registry}/app:1")]).run().success();
 }

@@ -88,12 +88,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn landmark(&mut self) -> io::Result<()> {
-        let mut header = ::tar::Header::new_ustar();
-        header.set_path(LANDMARK)?;
-        header.set_size(1);
-        header.set_mode(0);
-        header.set_mtime(0);
-        header.set_cksum();
+        let header = header(LANDMARK, 0, 1)?;
         self.write_all(header.as_bytes())?;
         let entry = json!({"name": LANDMARK, "type": "reg", "size": 1, "mode": 0, "modtime": time(0)});
         self.toc.extend(entry.as_object().cloned());
@@ -243,12 +238,7 @@ impl<W: Write> Parts for Writer<W> {
         let entries: Vec<Value> = std::mem::take(&mut self.toc).into_iter().map(Value::Object).collect();
         let toc = serde_json::to_vec_pretty(&json!({"version": 1, "entries": entries}))?;
         self.toc_at = Some((self.out.written(), Digest::of(&toc)));
-        let mut header = ::tar::Header::new_ustar();
-        header.set_path(TOC)?;
-        header.set_size(toc.len() as u64);
-        header.set_mode(0o444);
-        header.set_mtime(0);
-        header.set_cksum();
+        let header = header(TOC, 0o444, toc.len() as u64)?;
         // One member, however long it is: readers begin there and read it to its end.
         let padding = vec![0; (toc.len().wrapping_neg()) % 512];
         for bytes in [header.as_bytes().as_slice(), &toc, &padding] {
@@ -257,6 +247,22 @@ impl<W: Write> Parts for Writer<W> {
         }
         Ok(())
     }
+}
+
+/// Of a file of the format's own. Every number is there: not all readers take a blank one for nought.
+fn header(name: &str, mode: u32, size: u64) -> io::Result<::tar::Header> {
+    let mut header = ::tar::Header::new_ustar();
+    header.set_path(name)?;
+    header.set_size(size);
+    header.set_mode(mode);
+    for set in [::tar::Header::set_uid, ::tar::Header::set_gid, ::tar::Header::set_mtime] {
+        set(&mut header, 0);
+    }
+    for set in [::tar::Header::set_device_major, ::tar::Header::set_device_minor] {
+        set(&mut header, 0)?;
+    }
+    header.set_cksum();
+    Ok(header)
 }
 
 /// An empty gzip member whose extra field says where the TOC's begins: 51 bytes.

@@ -1,4 +1,4 @@
-//! `kiln cp`: Docker's rules for what a copy is called and where it goes.
+//! `kiln cp`: Docker's rules for what a copy is called and where it goes; images from registry to registry.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,8 +12,10 @@ use kiln_cache::Decompressor;
 use kiln_exporter::write_rootfs_tar;
 
 use crate::args::CopyArgs;
+use crate::commands::imagetools;
 use crate::container::bundle;
 use crate::container::client::Client;
+use crate::container::copy::end::{End, images};
 use crate::container::copy::place::{Owner, Place};
 use crate::container::copy::root::{Found, Root, names_content, names_directory};
 use crate::container::copy::tree::LiveTree;
@@ -23,27 +25,7 @@ use crate::error::CommandError;
 use crate::progress::size;
 use crate::wiring::Services;
 
-/// One end of a copy.
-enum End {
-    Stream,
-    Host(PathBuf),
-    Container(String, PathBuf),
-}
-
-impl End {
-    fn parse(text: &str) -> Self {
-        match text.split_once(':') {
-            _ if text == "-" => Self::Stream,
-            // A path with a colon is told from a container by its beginning.
-            Some((name, path)) if !name.is_empty() && !text.starts_with(['/', '.']) => {
-                Self::Container(name.to_owned(), Path::new("/").join(path))
-            }
-            _ => Self::Host(text.into()),
-        }
-    }
-}
-
-/// Copies files between a container and the host.
+/// Copies files between a container and the host, or an image between registries.
 ///
 /// # Errors
 /// If something does not exist, or cannot be read or written.
@@ -53,13 +35,26 @@ pub(crate) fn cp(
     containers: &Containers,
 ) -> Result<ExitCode, CommandError> {
     let usage = |problem: &str| CommandError::Usage(problem.to_owned());
+    if let Some((from, to)) = images(&args.source, &args.destination, containers) {
+        if args.archive || args.follow_link {
+            return Err(usage("--archive and --follow-link are for files: these are images"));
+        }
+        imagetools::copy_image(&from, &to, args.quiet, services)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match (End::parse(&args.source), End::parse(&args.destination)) {
-        (End::Container(..), End::Container(..)) => Err(usage("copying between containers is not supported")),
+        (End::Container(..), End::Container(..)) => {
+            Err(usage(&format!("copying between containers is not supported; {AS_IMAGES}")))
+        }
         (End::Container(name, path), to) => copy_out(args, (&name, &path), &to, services, containers),
         (from, End::Container(name, path)) => copy_in(args, &from, (&name, &path), services, containers),
-        _ => Err(usage("must specify at least one container source")),
+        _ => Err(usage(&format!("must specify at least one container source; {AS_IMAGES}"))),
     }
 }
+
+/// When two words are images.
+const AS_IMAGES: &str = "an image is copied to a name that begins with its registry, as registry.example/app:1, if neither \
+                         word names a container or a file";
 
 fn copy_out(
     args: &CopyArgs,

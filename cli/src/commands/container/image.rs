@@ -18,6 +18,17 @@ use crate::wiring::Services;
 /// # Errors
 /// If there is none.
 pub(crate) fn find_or_pull(args: &RunArgs, services: &Services) -> Result<ImageRecord, CommandError> {
+    let image = choose(args, services)?;
+    let (host, its) = (Platform::host(), image.config.platform());
+    if args.platform.is_none() && !host.runs(&its) && !args.quiet {
+        eprintln!(
+            "warning: the image's platform is {its}, this machine's {host}, and no --platform was given"
+        );
+    }
+    Ok(image)
+}
+
+fn choose(args: &RunArgs, services: &Services) -> Result<ImageRecord, CommandError> {
     let platform = args.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let fits =
         |image: &ImageRecord| platform.as_ref().is_none_or(|platform| *platform == image.config.platform());

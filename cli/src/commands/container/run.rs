@@ -13,6 +13,7 @@ use crate::container::network;
 use crate::container::signal;
 use crate::container::supervisor::{Foreground, Outcome, Starter, Supervisor};
 use crate::error::CommandError;
+use crate::report;
 use crate::terminal;
 use crate::wiring::Services;
 
@@ -113,6 +114,9 @@ fn in_foreground(made: &Made, args: &RunArgs, services: &Services) -> Result<Exi
         Outcome::Idle => Ok(ExitCode::SUCCESS),
         Outcome::NotStarted(code, message) => {
             eprintln!("error: {message}");
+            if let Some(advice) = report::advice(&message) {
+                eprintln!("help: {advice}");
+            }
             made.discard(&services.store);
             Ok(ExitCode::from(code))
         }

@@ -2,6 +2,7 @@
 //!
 //! | module | nouns |
 //! | --- | --- |
+//! | `end` | what the words of `kiln cp` name |
 //! | `root` | a root directory and what a path means in it |
 //! | `tree` | files as they stand, for the exporter and for a place |
 //! | `place` | a directory that files are put into |
@@ -11,6 +12,7 @@
 //! directory, and no symbolic link is followed but by the kernel within the root (`RESOLVE_IN_ROOT`).
 
 pub(crate) mod changes;
+pub(crate) mod end;
 pub(crate) mod place;
 pub(crate) mod root;
 pub(crate) mod tree;
