@@ -6,6 +6,7 @@ mod copying;
 mod exec;
 mod foreground;
 mod health;
+mod images;
 mod init;
 mod lifecycle;
 mod listing;
