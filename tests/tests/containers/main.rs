@@ -15,6 +15,7 @@ mod moby;
 mod pausing;
 mod restart;
 mod sharing;
+mod single_id;
 mod stats;
 mod supervisor;
 mod volume_commands;
