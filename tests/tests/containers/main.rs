@@ -3,11 +3,13 @@
 mod bad_input;
 mod changes;
 mod copying;
+mod database;
 mod exec;
 mod foreground;
 mod health;
 mod images;
 mod init;
+mod interactive;
 mod lifecycle;
 mod listing;
 mod logs;
