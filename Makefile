@@ -54,7 +54,7 @@ BUILD_TOOLS := cc:gcc make:make pkg-config:pkg-config
 DEMO_TOOLS  := $(BUILD_TOOLS) busybox:busybox-static newuidmap:uidmap
 TEST_TOOLS  := $(DEMO_TOOLS) skopeo:skopeo umoci:umoci podman:podman crun:crun runc:runc docker-registry:docker-registry \
 	mmdebstrap:mmdebstrap git:git python3:python3 strace:strace dockerd:docker.io setpriv:util-linux pgrep:procps pasta:passt \
-	ip:iproute2 chromium:chromium buildah:buildah qemu-aarch64-static:qemu-user-static
+	ip:iproute2 nft:nftables tmux:tmux chromium:chromium buildah:buildah qemu-aarch64-static:qemu-user-static
 
 setup-demo:
 	@$(call install,$(DEMO_TOOLS))

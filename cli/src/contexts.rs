@@ -103,7 +103,10 @@ fn named(name: &str, value: &str) -> Result<NamedContext, CommandError> {
 }
 
 /// `PATH`, `PATH:TAG`, `PATH@DIGEST`, `PATH:TAG@DIGEST`.
-fn layout_name(text: &str) -> Result<LayoutName, CommandError> {
+///
+/// # Errors
+/// If there is no such directory.
+pub(crate) fn layout_name(text: &str) -> Result<LayoutName, CommandError> {
     let (path, reference) = match text.split_once('@') {
         Some((path, digest)) => (path.rsplit_once(':').map_or(path, |(path, _)| path), digest),
         None => match text.rsplit_once(':') {

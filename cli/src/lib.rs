@@ -21,6 +21,7 @@ mod error;
 mod explain;
 mod history;
 mod imagetools;
+mod loading;
 mod local;
 mod look;
 mod mend;

@@ -57,7 +57,7 @@ impl Services {
         let root = environment.store_root(cli.root.as_deref());
         let root = std::path::absolute(&root).unwrap_or(root);
         let login = environment.get("USER").map(str::to_owned);
-        let isolation = enter(&IsolationRequest { wanted, login, beside });
+        let isolation = enter(&IsolationRequest { wanted, login, beside, within: None });
         // A store of plain trees can be worked with on every rung that knows owners.
         let plain = OverlayXattrs::recorded(&root) == Some(OverlayXattrs::Plain);
         let xattrs = match &isolation {

@@ -145,3 +145,76 @@ fn a_profile_of_the_users_decides_over_system_calls() {
         assert_eq!(gained.success().stdout(), "NoNewPrivs:\t1\n");
     }
 }
+
+/// A block device of this machine.
+fn disk() -> Option<String> {
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut names = disks.filter_map(|entry| entry.file_name().into_string().ok());
+    names.find(|name| !name.starts_with("zram") && std::path::Path::new("/dev").join(name).exists())
+}
+
+#[test]
+fn block_io_is_limited_or_refused() {
+    let Some(env) = as_root() else { return };
+    let Some(disk) = disk() else { return skipped("there is no block device") };
+    let number = std::fs::read_to_string(format!("/sys/block/{disk}/dev")).expect("its number");
+    let rate = |rate: &str| format!("/dev/{disk}:{rate}");
+    let words = [
+        ["--device-read-bps", &rate("1mb")],
+        ["--device-write-bps", &rate("2mb")],
+        ["--device-read-iops", &rate("300")],
+        ["--device-write-iops", &rate("400")],
+    ];
+    let flags: Vec<&str> = words.iter().flatten().map(|word| &**word).collect();
+    let words = [&["run", "-d", "--rm", "--name=io"][..], &flags, &["busybox", "sleep", "1000"]].concat();
+    env.kiln(words).run().success();
+    let pid = env.kiln(["inspect", "-f", "{{.State.Pid}}", "io"]).run().success().stdout();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).expect("its groups");
+    let v1 = groups.lines().find_map(|line| line.split_once(":blkio:").map(|(_, path)| path));
+    let set = match v1 {
+        Some(path) => ["read_bps", "write_bps", "read_iops", "write_iops"]
+            .map(|name| format!("/sys/fs/cgroup/blkio{path}/blkio.throttle.{name}_device"))
+            .map(|file| std::fs::read_to_string(file).expect("a limit").trim().to_owned())
+            .join(", "),
+        None => {
+            let path = groups.trim().trim_start_matches("0::");
+            std::fs::read_to_string(format!("/sys/fs/cgroup{path}/io.max")).expect("the limits")
+        }
+    };
+    env.kiln(["rm", "-f", "io"]).run().success();
+    let number = number.trim();
+    let separate = format!("{number} 1048576, {number} 2097152, {number} 300, {number} 400");
+    let together = format!("{number} rbps=1048576 wbps=2097152 riops=300 wiops=400");
+    assert!(set == separate || set.trim() == together, "{set}");
+
+    // A kernel without a scheduler that knows weights says so.
+    let weighed = run(&env, &["--blkio-weight", "300", "busybox", "true"]);
+    assert!(weighed.code == 0 || weighed.code == 125 && weighed.stderr.contains("weight"), "{weighed}");
+    run(&env, &["--limits=best-effort", "--blkio-weight", "300", "busybox", "true"]).success();
+    for option in ["read-bps", "write-bps", "read-iops", "write-iops"] {
+        let option = format!("--device-{option}");
+        run(&env, &[&option, "/dev/no-such-disk:100", "busybox", "true"])
+            .failure(125)
+            .says(["/dev/no-such-disk"]);
+        run(&env, &[&option, "/dev/sdX", "busybox", "true"]).failure(125).says(["/dev/sdX"]);
+    }
+}
+
+#[test]
+fn a_machine_without_the_controller_says_so() {
+    let Some(env) = as_root() else { return };
+    let Some(disk) = disk() else { return skipped("there is no block device") };
+    // A view of version 2 alone, which has none of the controllers here.
+    let view = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
+    let limit = format!("--device-read-bps=/dev/{disk}:1mb");
+    for (flag, names) in
+        [(&*limit, "io.max"), ("--blkio-weight=300", "io.bfq.weight"), ("--memory=64m", "memory")]
+    {
+        let words = ["run", "--rm", flag, "busybox", "true"];
+        let outcome = env.kiln(words).through(["unshare", "-m", "sh", "-c", view, "sh"]).run();
+        if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            return skipped("the controllers of this machine are in version 2");
+        }
+        assert!(outcome.code == 125 && outcome.stderr.contains("control group"), "{names}: {outcome}");
+    }
+}

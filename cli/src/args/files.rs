@@ -66,6 +66,14 @@ pub(crate) struct CommitArgs {
     /// Comment of the history entry
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
+    /// Whether it stands still meanwhile, if it runs and can be paused
+    #[arg(
+        short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub(crate) pause: Option<bool>,
+    /// Let it run on meanwhile
+    #[arg(long, conflicts_with = "pause")]
+    pub(crate) no_pause: bool,
     /// The container
     pub(crate) container: String,
     /// The image's name

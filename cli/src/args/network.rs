@@ -17,6 +17,9 @@ pub(crate) struct NetworkArgs {
     /// Publish a port, [[IP:][HOST-PORT]:]PORT[/udp]
     #[arg(short, long, value_name = "PORTS")]
     pub(crate) publish: Vec<String>,
+    /// Port that --publish-all publishes too, PORT[-PORT][/udp]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) expose: Vec<String>,
     /// Publish all ports that the image exposes
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,

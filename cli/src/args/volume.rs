@@ -15,8 +15,8 @@ pub(crate) enum VolumeCommand {
         /// Accepted for Docker's sake: local
         #[arg(short, long, default_value = "local", hide = true)]
         driver: String,
-        /// Accepted for Docker's sake: there are none
-        #[arg(short, long = "opt", hide = true)]
+        /// Option of a directory of the host: type=none, o=bind[,ro], device=DIR
+        #[arg(short, long = "opt", value_name = "K=V")]
         options: Vec<String>,
     },
     /// List volumes

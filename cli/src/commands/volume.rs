@@ -9,8 +9,8 @@ use super::prune::confirmed;
 use super::{CommandError, Services, print};
 use crate::args::VolumeCommand;
 use crate::container::directory::Containers;
-use crate::container::id;
 use crate::container::volume::{Volume, Volumes};
+use crate::container::{self, id};
 use crate::progress::size;
 use crate::request::{UsageError, pairs};
 use crate::template;
@@ -27,12 +27,8 @@ pub(crate) fn volume(command: &VolumeCommand, services: &Services) -> Result<Exi
             if driver != "local" {
                 return Err(CommandError::Usage(format!("unknown volume driver `{driver}`: there is local")));
             }
-            if let Some(option) = options.first() {
-                return Err(
-                    UsageError::value("opt", option, "a volume is a directory, without options").into()
-                );
-            }
-            let (volume, _) = volumes.create(name.as_deref(), pairs::labels(labels), BTreeMap::new())?;
+            let options = container::volume::options(options)?;
+            let (volume, _) = volumes.create(name.as_deref(), pairs::labels(labels), options)?;
             print(&format!("{}\n", volume.name))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -190,7 +186,7 @@ fn prune(
     }
     let (mut text, mut bytes) = (String::new(), 0);
     for volume in &gone {
-        bytes += crate::container::disk::bytes(&volumes.data(&volume.name));
+        bytes += container::disk::bytes(&volumes.data(&volume.name));
         volumes.remove(&volume.name)?;
         text.push_str(&format!("{}\n", volume.name));
     }

@@ -26,6 +26,9 @@ pub(crate) struct Config {
     /// The OCI runtime that starts it in place of kiln's own sandbox.
     #[serde(default)]
     pub(crate) runtime: Option<PathBuf>,
+    /// Who it runs as, as typed or as the image says.
+    #[serde(default)]
+    pub(crate) user: String,
     pub(crate) process: ProcessRequest,
     /// Mounts over the root.
     pub(crate) grafts: Vec<Graft>,

@@ -149,6 +149,7 @@ fn furnish(
         },
         lowers: stack.iter().map(|layer| layer.tree().to_owned()).collect(),
         runtime: runtime.map(|runtime| runtime.program().to_owned()),
+        user: args.user.clone().unwrap_or_else(|| image_config.user.clone()),
         process: request,
         grafts: mounts.grafts,
         mounts: mounts.points,
@@ -165,7 +166,7 @@ fn furnish(
         stop_timeout: args.keep.stop_timeout.unwrap_or(10),
         health: health(args, image_config.healthcheck.as_ref())?,
         labels,
-        exposed: image_config.exposed_ports.keys().cloned().collect(),
+        exposed: super::network::exposed(args, image)?.into_iter().collect(),
         network: networking.mode(&args.network.network),
         networking,
     };

@@ -21,6 +21,7 @@ use crate::args::RunArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::networks::UserNetworks;
+use crate::request::UsageError;
 use crate::request::network::{self, NetworkChoice};
 use crate::wiring::Services;
 
@@ -43,6 +44,20 @@ pub(crate) struct ContainerNetwork {
     pub(crate) root: PathBuf,
 }
 
+/// The ports that the image or `--expose` names, one by one: `80/tcp`.
+///
+/// # Errors
+/// If one is no port.
+pub(crate) fn exposed(run: &RunArgs, image: &ImageRecord) -> Result<BTreeSet<String>, CommandError> {
+    let mut all: BTreeSet<String> = image.config.config.exposed_ports.keys().cloned().collect();
+    for text in &run.network.expose {
+        let ports = network::exposed(text).ok().filter(|_| !text.contains(':'));
+        let ports = ports.ok_or_else(|| UsageError::value("expose", text, "expected PORT[-PORT][/udp]"))?;
+        all.extend(ports.iter().map(|port| format!("{}/{}", port.container_port, port.protocol)));
+    }
+    Ok(all)
+}
+
 impl ContainerNetwork {
     /// Understands the flags; the image says what `--publish-all` publishes.
     ///
@@ -57,8 +72,8 @@ impl ContainerNetwork {
         if args.publish_all {
             let named: BTreeSet<_> =
                 publish.iter().map(|port| (port.container_port, port.protocol)).collect();
-            for text in image.config.config.exposed_ports.keys() {
-                let exposed = network::exposed(text)?.into_iter();
+            for text in exposed(run, image)? {
+                let exposed = network::exposed(&text)?.into_iter();
                 publish.extend(exposed.filter(|port| !named.contains(&(port.container_port, port.protocol))));
             }
         }

@@ -11,6 +11,7 @@ use super::directory::{Containers, remove_tree};
 use super::error::ContainerError;
 use super::{id, name};
 use crate::environment::{now, rfc3339};
+use crate::request::UsageError;
 
 /// All volumes of a store.
 #[derive(Debug, Clone)]
@@ -29,6 +30,49 @@ pub(crate) struct Volume {
     pub(crate) anonymous: bool,
 }
 
+impl Volume {
+    /// Whether its options say that it is.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.options.get("o").is_some_and(|o| o.split(',').any(|word| word == "ro"))
+    }
+}
+
+/// Options of Docker's driver `local`, K=V each: those of a directory of the host (`type=none,o=bind,device=DIR`).
+///
+/// # Errors
+/// All others: kiln mounts nothing that has to stay mounted between containers.
+pub(crate) fn options(typed: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
+    let mut options = BTreeMap::new();
+    for text in typed {
+        let wrong = |why: &str| UsageError::value("opt", text, why);
+        let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected NAME=VALUE"))?;
+        match name {
+            "type" if matches!(value, "none" | "bind" | "") => {}
+            "type" if value == "tmpfs" => return Err(wrong("a volume is not in memory: see --tmpfs")),
+            "type" => {
+                return Err(wrong("a volume is a directory: expected none, with o=bind and device=DIR"));
+            }
+            "o" if value.split(',').all(|word| matches!(word, "bind" | "rbind" | "ro" | "rw")) => {}
+            "o" => return Err(wrong("expected bind, and ro or rw")),
+            "device" if value.starts_with('/') => {}
+            "device" => return Err(wrong("expected the absolute path of a directory")),
+            _ => return Err(wrong("unknown option: there are type, o and device")),
+        }
+        options.insert(name.to_owned(), value.to_owned());
+    }
+    let binds = options.get("o").is_some_and(|o| o.split(',').any(|word| word.ends_with("bind")));
+    let is_whole = binds && options.contains_key("device");
+    if !options.is_empty() && !is_whole {
+        let all = typed.join(",");
+        return Err(UsageError::value(
+            "opt",
+            &all,
+            "a directory of the host needs type=none, o=bind and device=DIR",
+        ));
+    }
+    Ok(options)
+}
+
 impl Volumes {
     /// The volumes of the same store.
     pub(crate) fn beside(containers: &Containers) -> Self {
@@ -38,6 +82,11 @@ impl Volumes {
     /// Where its files are.
     pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.place.join(name).join("_data")
+    }
+
+    /// Where a volume's files are: a directory of the host that it stands for, or its own.
+    pub(crate) fn place(&self, volume: &Volume) -> PathBuf {
+        volume.options.get("device").map_or_else(|| self.data(&volume.name), PathBuf::from)
     }
 
     /// Makes a volume, or finds the one of that name; a name of its own choice if there is none. Whether it is new.

@@ -62,7 +62,11 @@ impl MachineArgs {
             ("device-write-iops", &self.device_write_iops, RateKind::WriteOperations),
         ] {
             for text in rates {
-                request.limits.block_rates.push(rate(option, text, kind)?);
+                let rate = rate(option, text, kind)?;
+                if !rate.device.exists() {
+                    return Err(UsageError::value(option, text, "there is no such device"));
+                }
+                request.limits.block_rates.push(rate);
             }
         }
         if let Some(score) = self.oom_score_adj.filter(|score| !(-1000..=1000).contains(score)) {

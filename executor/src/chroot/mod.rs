@@ -83,7 +83,9 @@ fn furnish(covers: &mut Covers, bundle: &Bundle) -> Result<(), Failure> {
             GraftSource::Tree { tree: Tree::Overlay { .. }, .. } => {
                 return Err(cover::unsupported(format!("show layers at {target}")));
             }
-            GraftSource::Path(path) => covers.host(target, path, graft.read_only)?,
+            GraftSource::Path(path) | GraftSource::PathAlone(path) => {
+                covers.host(target, path, graft.read_only)?;
+            }
             GraftSource::Content(content) => covers.file(target, content)?,
             GraftSource::Tmpfs { mode, .. } => covers.directory(target, stand_in::empty(*mode))?,
         }

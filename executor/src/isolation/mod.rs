@@ -66,6 +66,8 @@ pub struct IsolationRequest {
     pub login: Option<String>,
     /// An ordinary user's process whose user namespace is entered instead of a new one, because a network of it is to be joined.
     pub beside: Option<u32>,
+    /// The rung of the isolation that this process stands in already; inside of it every rung looks like the first.
+    pub within: Option<Rung>,
 }
 
 /// A rung that could not be taken.
@@ -142,7 +144,7 @@ pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
     if let Some(process) = request.beside.filter(|_| !rustix::process::geteuid().is_root()) {
         let entered = user_namespace::enter_that_of(process).and_then(|rung| settle_mounts().map(|()| rung));
         return match entered {
-            Ok(rung) => finish(rung, skipped, &alone),
+            Ok(rung) => finish(rung, request.within, skipped, &alone),
             Err(reason) => Err(IsolationError::NoRung(vec![Skipped { rung: Rung::SubordinateIds, reason }])),
         };
     }
@@ -171,7 +173,7 @@ pub fn enter(request: &IsolationRequest) -> Result<Isolation, IsolationError> {
             Rung::Chroot => chroot::possible(),
         };
         match taken {
-            Ok(()) => return finish(rung, skipped, &alone),
+            Ok(()) => return finish(rung, request.within, skipped, &alone),
             Err(reason) => skipped.push(Skipped { rung, reason }),
         }
     }
@@ -187,11 +189,16 @@ enum UserNamespace {
     Useless,
 }
 
-fn finish(rung: Rung, skipped: Vec<Skipped>, alone: &SingleThreaded) -> Result<Isolation, IsolationError> {
+fn finish(
+    rung: Rung,
+    within: Option<Rung>,
+    skipped: Vec<Skipped>,
+    alone: &SingleThreaded,
+) -> Result<Isolation, IsolationError> {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let user_xattrs = map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"];
     let marks = if user_xattrs { Marks::User } else { Marks::Trusted };
-    let record_owners = rung == Rung::SingleId;
+    let record_owners = rung == Rung::SingleId || within == Some(Rung::SingleId);
     let own_processes = rung != Rung::Chroot && (!record_owners || owners::can_see_new_namespace());
     let namespaces = if own_processes { UnshareFlags::NEWPID } else { UnshareFlags::empty() };
     let way = if rung == Rung::Chroot { Way::Chroot } else { Way::Mounts { marks, record_owners } };

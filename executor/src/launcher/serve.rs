@@ -256,6 +256,12 @@ impl Visitor<'_> {
     ) -> Setup<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .during(|| "tie the process to kiln".into())?;
+        let recorder = if prepared.record_owners { Some(link()?) } else { None };
+        let (near, far) = recorder.unzip();
+        // Before the namespaces are joined: it stands outside of them.
+        let supervision = Supervision { ends_with_last: true, ..supervision(self.process) };
+        let start = |link| owners::start(alone, &supervision, &inside.process, link);
+        let supervisor = near.map(start).transpose().during(|| "start the recorder of owners".into())?;
         rustix::thread::move_into_thread_name_spaces(inside.process.as_fd(), inside.own)
             .during(|| "join the container's namespaces".into())?;
         let streams = self.streams.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
@@ -263,13 +269,14 @@ impl Visitor<'_> {
         match sys::fork(alone, UnshareFlags::empty()).during(|| "fork".into())? {
             Forked::Child => become_visitor(
                 self.process,
-                Gifts { streams, groups, recorder: None },
+                Gifts { streams, groups, recorder: far },
                 (self.report, self.executed),
                 prepared,
             ),
             Forked::Parent(process) => {
                 let _ = send_report(self.report, &Report::Started, Some(process.as_fd()));
-                let kept = [self.report.as_fd(), process.as_fd()];
+                let kept: Vec<_> =
+                    [self.report, &process].into_iter().chain(&supervisor).map(AsFd::as_fd).collect();
                 sys::close_all_but(&kept).during(|| "close descriptors".into())?;
                 let report = self.report.try_clone().during(|| "copy a socket".into())?;
                 let own = ThreadNameSpaceType::empty();
@@ -282,6 +289,10 @@ impl Visitor<'_> {
                     supervisor: None,
                     kills: None,
                 });
+                // What it left running asks on.
+                if let Some(supervisor) = supervisor {
+                    reap(&supervisor);
+                }
                 Ok(())
             }
         }
@@ -343,7 +354,7 @@ fn clone_sandbox(
         }
         Forked::Parent(process) => {
             drop((far, streams));
-            let start = |link| owners::start(alone, &supervision(plan), &process, link);
+            let start = |link| owners::start(alone, &supervision(&plan.process), &process, link);
             // Without it the first process fails by itself, as its link is gone.
             let supervisor = near.map(start).transpose().during(|| "start the recorder of owners".into())?;
             Ok((process, group, supervisor))
@@ -356,13 +367,14 @@ fn link() -> Setup<(OwnedFd, OwnedFd)> {
         .during(|| "make a socket for the recorder of owners".into())
 }
 
-fn supervision(plan: &Plan) -> Supervision {
-    let Process { uid, gid, groups, capabilities, .. } = &plan.process;
+fn supervision(process: &Process) -> Supervision {
+    let Process { uid, gid, groups, capabilities, .. } = process;
     Supervision {
         credentials: Credentials::new(*uid, *gid, groups, capabilities.permitted, capabilities.effective),
         bounding: capabilities.bounding,
-        no_new_privileges: plan.process.no_new_privileges,
-        may_make_namespaces: plan.process.filter != Filter::Default
+        no_new_privileges: process.no_new_privileges,
+        may_make_namespaces: process.filter != Filter::Default
             || capabilities.bounding & capability::SYS_ADMIN != 0,
+        ends_with_last: false,
     }
 }

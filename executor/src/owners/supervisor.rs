@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -30,6 +31,8 @@ pub(crate) struct Supervision {
     pub(crate) no_new_privileges: bool,
     /// Whether it may make namespaces, out of the supervisor's sight.
     pub(crate) may_make_namespaces: bool,
+    /// Whether the supervisor ends by itself when nobody is left who could ask.
+    pub(crate) ends_with_last: bool,
 }
 
 /// What the threads of a supervisor share.
@@ -74,6 +77,9 @@ pub(crate) fn start(
         Forked::Child => {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 serve(supervision, sandbox, link);
+                if supervision.ends_with_last {
+                    sys::exit(0);
+                }
                 // The sandbox has failed, and says why itself; this process is ended with it.
                 loop {
                     rustix::event::pause();
@@ -161,8 +167,8 @@ fn answer_all(shared: &Shared) {
     loop {
         let call = match notify::receive_call(&shared.listener) {
             Ok(Some(call)) => call,
+            Ok(None) if is_abandoned(&shared.listener) => return,
             Ok(None) => continue,
-            // Nobody is left.
             Err(_) => return,
         };
         let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answer(shared, &call)));
@@ -171,6 +177,14 @@ fn answer_all(shared: &Shared) {
             sys::exit(1);
         }
     }
+}
+
+/// Whether nobody is left who could ask.
+fn is_abandoned(listener: &OwnedFd) -> bool {
+    let mut waiting = [PollFd::new(listener, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&now))).is_ok()
+        && waiting[0].revents().contains(PollFlags::HUP)
 }
 
 fn answer(shared: &Shared, call: &Call) -> io::Result<()> {

@@ -145,7 +145,7 @@ fn translate(
     let (path, kind) = match source {
         GraftSource::Tree { tree, path } => stage.tree(tree, path, marks, plan.root_devices)?,
         GraftSource::Content(content) => (stage.content(content)?, Kind::File),
-        GraftSource::Path(path) => (path.clone(), kind_at(path)?),
+        GraftSource::Path(path) | GraftSource::PathAlone(path) => (path.clone(), kind_at(path)?),
         GraftSource::Tmpfs { size, mode } => {
             let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), format!("mode={mode:o}")];
             options.extend(size.map(|size| format!("size={size}")));
@@ -153,7 +153,11 @@ fn translate(
             return Ok((built(mount.options(options).build())?, Kind::Directory));
         }
     };
-    let mut options = vec!["bind".to_owned(), "private".to_owned()];
+    let (bind, private) = match source {
+        GraftSource::Path(_) => ("rbind", "rprivate"),
+        _ => ("bind", "private"),
+    };
+    let mut options = vec![bind.to_owned(), private.to_owned()];
     options.extend(read_only.then(|| "ro".to_owned()));
     options.extend((!plan.root_devices).then(|| "nodev".to_owned()));
     let mount = MountBuilder::default().destination(target).typ("bind").source(path).options(options);

@@ -62,8 +62,10 @@ pub enum GraftSource {
         /// The path in it.
         path: String,
     },
-    /// A file, directory or socket of the host.
+    /// A file, directory or socket of the host, with what is mounted below it.
     Path(PathBuf),
+    /// The same without that.
+    PathAlone(PathBuf),
     /// A file that exists in memory only: a secret, a heredoc.
     Content(Content),
     /// An empty memory file system.

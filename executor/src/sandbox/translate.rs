@@ -174,6 +174,7 @@ fn translate_graft(graft: &Graft) -> Mount {
         GraftSource::Tree { tree, path } => Mounted::Tree { tree: tree.clone(), path: path.clone() },
         // With what is mounted below it, as Docker has it; in a user namespace the kernel refuses to uncover what that hides.
         GraftSource::Path(source) => Mounted::Bind { source: source.clone(), recursive: true },
+        GraftSource::PathAlone(source) => Mounted::Bind { source: source.clone(), recursive: false },
         GraftSource::Content(content) => Mounted::Content(content.clone()),
         GraftSource::Tmpfs { size, mode } => {
             let mut options = vec![("mode".to_owned(), format!("{mode:o}"))];

@@ -98,3 +98,51 @@ fn an_image_is_made_of_a_container() {
         world.line("commit nosuch").failure(1).says(["no such container: nosuch"]);
     }
 }
+
+#[test]
+fn an_image_has_what_its_container_was_started_with() {
+    for world in World::each() {
+        world_with_image(&world);
+        let flags = "--name c -u 7:8 -w /old --stop-signal USR1 --expose 80 -v /data -e B=2 --label l=1";
+        let words = ["create"].into_iter().chain(flags.split(' ')).chain(["old", "id", "-u"]);
+        world.words(&words.collect::<Vec<_>>()).success();
+        world.line("commit c new").success();
+        let config = world.inspect("new")["Config"].clone();
+        assert_eq!((&config["User"], &config["WorkingDir"]), (&"7:8".into(), &"/old".into()));
+        assert_eq!((&config["StopSignal"], &config["Labels"]["l"]), (&"SIGUSR1".into(), &"1".into()));
+        assert!(config["ExposedPorts"]["80/tcp"].is_object() && config["Volumes"]["/data"].is_object());
+        assert_eq!(world.line("run --rm new").success().stdout(), "7\n");
+        // An instruction has the last word.
+        world.words(&["commit", "-c", "USER 9", "c", "other"]).success();
+        assert_eq!(world.line("run --rm other").success().stdout(), "9\n");
+    }
+}
+
+#[test]
+fn a_container_stands_still_while_an_image_is_made_of_it() {
+    for world in World::each() {
+        // Two files whose numbers are never far from each other, unless one is copied earlier.
+        let script = "trap 'exit 0' TERM; i=0; echo up; while :; do i=$((i+1)); for f in a b; do echo $i > /new && mv /new /$f; done; done";
+        world.background("--name c", script);
+        world.until_logged("c", "up");
+        let paused = world.line("pause c");
+        if paused.code == 0 {
+            // One that stands still already goes on doing so.
+            world.line("commit c still").success();
+            assert_eq!(world.field("c", "{{.State.Status}}"), "paused");
+            world.line("unpause c").success();
+            world.line("commit --pause c new").success();
+            let read = |file: &str| {
+                let text = world.words(&["run", "--rm", "new", "cat", file]).success().stdout();
+                text.trim().parse::<i64>().expect("a number")
+            };
+            assert!((0..=1).contains(&(read("/a") - read("/b"))));
+        } else {
+            world.line("commit --pause c new").failure(1).says(["cannot pause container c"]);
+            world.line("commit c new").success();
+        }
+        world.line("commit --pause=false c new").success();
+        world.line("commit --no-pause c new").success();
+        assert_eq!(world.field("c", "{{.State.Status}}"), "running");
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
+use rustix::fs::{XattrFlags, getxattr, listxattr, setxattr};
+
 use crate::world::World;
 
 const WAIT: &str = "trap 'exit 0' TERM; mkdir -p /d/sub; echo deep > /d/sub/f; ln -s sub/f /d/link; \
@@ -96,6 +98,39 @@ fn tars_go_through_standard_streams() {
         world.kiln(["cp", "-", "c:/d/sub"]).stdin(tar).run().success();
         assert_eq!(world.line("exec c cat /d/sub/d/sub/f").success().stdout(), "deep\n");
         world.line("cp - c:/d/sub/f").failure(1).says(["must be a directory"]);
+    }
+}
+
+#[test]
+fn extended_attributes_come_along() {
+    for world in World::each() {
+        world.background("--name c", WAIT);
+        world.until_logged("c", "up");
+        world.write("in/sub/f", "x");
+        let (file, directory) = (world.path("in/sub/f"), world.path("in/sub"));
+        let set = |path: &std::path::Path| setxattr(path, "user.kind", b"tagged", XattrFlags::empty());
+        if set(&file).and_then(|()| set(&directory)).is_err() {
+            return kiln_tests::skipped("the file system of the tests keeps no attributes");
+        }
+        let (source, out) = (world.path("in").display().to_string(), world.path("out"));
+        for running in [true, false] {
+            if !running {
+                world.line("stop c").success();
+            }
+            world.words(&["cp", "-q", &source, "c:/copy"]).success();
+            world.words(&["cp", "-q", "c:/copy/.", &out.display().to_string()]).success();
+            for path in ["sub/f", "sub"] {
+                let mut value = [0; 64];
+                let length = getxattr(out.join(path), "user.kind", &mut value[..]).expect(path);
+                assert_eq!(&value[..length], b"tagged", "{path}");
+                // And nothing that kiln or overlayfs keeps for itself.
+                let mut names = [0; 1024];
+                let length = listxattr(out.join(path), &mut names[..]).expect(path);
+                assert_eq!(&names[..length], b"user.kind\0", "{path}");
+            }
+            std::fs::remove_dir_all(&out).expect("remove");
+            world.line(if running { "exec c rm -r /copy" } else { "rm c" }).success();
+        }
     }
 }
 

@@ -59,6 +59,11 @@ fn published_ports_are_shown() {
         let port = ports["8080/tcp"][0]["HostPort"].as_str().expect("a port").to_owned();
         assert_ne!(port, "0");
         let address = format!("127.0.0.1:{port}");
+        // What Docker's documentation tells people to write.
+        let template = "{{(index (index .NetworkSettings.Ports \"8080/tcp\") 0).HostPort}}";
+        assert_eq!(world.field("web", template), port);
+        let template = "{{range $p, $at := .NetworkSettings.Ports}}{{$p}}={{(index $at 0).HostPort}} {{end}}";
+        assert!(world.field("web", template).contains(&format!("8080/tcp={port}")));
         let shown = world.line("port web").success().stdout();
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), 2, "{shown}");
@@ -77,6 +82,28 @@ fn published_ports_are_shown() {
         assert_eq!(world.line("port web").success().stdout(), "");
     }
     World::new().line("port nosuch").failure(1).says(["no such container: nosuch"]);
+}
+
+#[test]
+fn exposed_ports_are_published_together() {
+    for world in World::each() {
+        let id = world.background("-P --expose 3000-3002 --expose 53/udp", SERVER);
+        let ports = world.inspect(&id)["NetworkSettings"]["Ports"].clone();
+        let ports = ports.as_object().expect("ports");
+        assert_eq!(ports.keys().collect::<Vec<_>>(), ["3000/tcp", "3001/tcp", "3002/tcp", "53/udp"]);
+        for (port, at) in ports {
+            let number: u16 = at[0]["HostPort"].as_str().and_then(|port| port.parse().ok()).expect("a port");
+            assert_ne!(number, 0, "{port}");
+        }
+        world.words(&["rm", "-f", &id]).success();
+        // Without -P they are told and lead nowhere.
+        let id = world.background("--expose 8000", "sleep 1000");
+        assert_eq!(world.field(&id, "{{json .Config.ExposedPorts}}"), "{\"8000/tcp\":{}}");
+        assert_eq!(world.words(&["port", &id]).success().stdout(), "");
+        for wrong in ["80-", "0", "1.2.3.4:80:80", "x"] {
+            world.words(&["run", "--expose", wrong, "busybox", "true"]).failure(125).says(["expose", wrong]);
+        }
+    }
 }
 
 #[test]

@@ -5,15 +5,19 @@ use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use kiln_cache::{ImageRecord, Kind};
-use kiln_core::{History, ImageConfig, Platform, Reference};
+use kiln_core::{Empty, History, ImageConfig, Platform, Reference};
 use kiln_exporter::write_rootfs_tar;
 
 use super::print;
 use crate::args::{CommitArgs, DiffArgs, ExportArgs};
 use crate::commands::{compare, import};
+use crate::container::client::Client;
 use crate::container::config::Config;
 use crate::container::copy::changes;
-use crate::container::directory::Containers;
+use crate::container::directory::{Container, Containers};
+use crate::container::protocol::Ask;
+use crate::container::signal;
+use crate::container::state::Status;
 use crate::environment::{now, now_seconds, rfc3339};
 use crate::error::CommandError;
 use crate::local;
@@ -102,7 +106,10 @@ pub(crate) fn commit(
     for change in &args.changes {
         import::apply(change, &mut image.config)?;
     }
-    let layer = changes::layer(&container, &config, services)?;
+    let still = hold_still(args, &container)?;
+    let layer = changes::layer(&container, &config, services);
+    drop(still);
+    let layer = layer?;
     let created = rfc3339(now());
     image.created = Some(created.clone());
     if let Some(author) = &args.author {
@@ -124,6 +131,33 @@ pub(crate) fn commit(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Lets a container go on when it is dropped.
+struct Still(Client);
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // It may have ended meanwhile.
+        let _ = self.0.call(&Ask::Pause(false));
+    }
+}
+
+/// Pauses a container that runs, as Docker does it for a commit. Where it cannot be (an ordinary user's without control
+/// groups), that is an error only if it was asked for.
+fn hold_still(args: &CommitArgs, container: &Container) -> Result<Option<Still>, CommandError> {
+    let wanted = args.pause.unwrap_or(!args.no_pause);
+    if !wanted || container.state()?.status != Status::Running {
+        return Ok(None);
+    }
+    let paused = Client::connect(container).and_then(|client| {
+        client.call(&Ask::Pause(true))?;
+        Ok(Still(client))
+    });
+    match paused {
+        Err(error) if args.pause.is_some() => Err(error.into()),
+        paused => Ok(paused.ok()),
+    }
+}
+
 /// The document of the container's image; if it was removed, one that says as much as the container does.
 fn image_of(config: &Config, services: &Services) -> Result<ImageConfig, CommandError> {
     let images = services.store.index().images()?;
@@ -143,6 +177,13 @@ fn as_started(config: &Config, image: &mut ImageConfig) {
     let (process, to) = (&config.process, &mut image.config);
     to.env.clone_from(&process.env);
     to.labels.clone_from(&config.labels);
+    to.user.clone_from(&config.user);
+    to.exposed_ports = config.exposed.iter().map(|port| (port.clone(), Empty {})).collect();
+    let volumes = config.mounts.iter().filter(|mount| mount.anonymous);
+    to.volumes.extend(volumes.map(|mount| (mount.target.clone(), Empty {})));
+    if config.stop_signal != signal::TERM || !to.stop_signal.is_empty() {
+        to.stop_signal = signal::name(config.stop_signal);
+    }
     if process.cwd != "/" {
         to.working_dir.clone_from(&process.cwd);
     }

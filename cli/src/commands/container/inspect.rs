@@ -142,9 +142,7 @@ fn configuration(config: &Config) -> Value {
     });
     let mut value = json!({
         "Hostname": process.hostname,
-        "User": if image.user.is_empty() && process.user.uid == 0 { String::new() } else {
-            format!("{}:{}", process.user.uid, process.user.gid)
-        },
+        "User": config.user,
         "Tty": process.terminal,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,

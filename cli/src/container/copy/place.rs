@@ -17,10 +17,10 @@ use rustix::io::Errno;
 
 use super::root::Root;
 
-/// Whose the files become.
+/// Whose the files become, and how exact a copy they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Whoever copies: root's in a container.
+    /// Whoever copies: root's in a container. An attribute that the file system or the copier cannot set is left out.
     Copier,
     /// Whose they were.
     Same,
@@ -153,7 +153,7 @@ impl Place {
         if self.owner == Owner::Same {
             fchown(&file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
         }
-        set_xattrs(&file, entry)?;
+        self.set_xattrs(&file, entry)?;
         // After the owner: that clears setuid.
         fchmod(&file, Mode::from_raw_mode(entry.mode))?;
         Ok(futimens(&file, &times(entry))?)
@@ -191,12 +191,19 @@ impl Place {
         Ok(at)
     }
 
+    fn set_xattrs(&self, file: impl AsFd, entry: &TreeEntry) -> io::Result<()> {
+        match set_xattrs(file, entry) {
+            Err(error) if self.owner == Owner::Copier && is_refusal(&error) => Ok(()),
+            set => set,
+        }
+    }
+
     /// Modes and times of the directories, the deepest first.
     fn finish(mut self) -> Result<u64, ExportError> {
         for entry in std::mem::take(&mut self.made).into_iter().rev() {
             let failed = |cause| ExportError::Output { path: entry.path.clone(), cause };
             let directory = self.parent(&entry.path).map_err(failed)?;
-            let dressed = set_xattrs(&directory, &entry).and_then(|()| {
+            let dressed = self.set_xattrs(&directory, &entry).and_then(|()| {
                 fchmod(&directory, Mode::from_raw_mode(entry.mode))?;
                 Ok(futimens(&directory, &times(&entry))?)
             });
@@ -228,6 +235,11 @@ fn set_xattrs(file: impl AsFd, entry: &TreeEntry) -> io::Result<()> {
         fsetxattr(&file, name.as_slice(), value, XattrFlags::empty())?;
     }
     Ok(())
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    let refusals = [Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS, Errno::INVAL].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|raw| refusals.contains(&raw))
 }
 
 fn times(entry: &TreeEntry) -> Timestamps {

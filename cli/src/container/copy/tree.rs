@@ -23,8 +23,15 @@ pub(crate) struct LiveTree {
     found: Found,
     /// The path that it is told under; empty for a directory whose content alone matters.
     shown: PathBuf,
-    /// Whether extended attributes are told.
-    xattrs: bool,
+    /// Which extended attributes are told.
+    told: fn(&[u8]) -> bool,
+}
+
+/// Whether an attribute is the program's own, and neither the kernel's notes, which overlayfs and others make, nor kiln's.
+fn is_plain(name: &[u8]) -> bool {
+    let is_users =
+        name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.starts_with(b"user.kiln.");
+    is_users || name == b"security.capability" || name.starts_with(b"system.posix_acl_")
 }
 
 /// First names of files that have several.
@@ -36,13 +43,37 @@ const DIRECTORY: OFlags =
 impl LiveTree {
     /// What was found, under another path.
     pub(crate) fn new(found: Found, shown: PathBuf) -> Self {
-        Self { found, shown, xattrs: false }
+        Self { found, shown, told: is_plain }
     }
 
     /// What is in an open directory, with all extended attributes.
     pub(crate) fn whole(directory: OwnedFd) -> Self {
         let found = Found { parent: directory, name: ".".into(), is_dir: true };
-        Self { found, shown: PathBuf::new(), xattrs: true }
+        Self { found, shown: PathBuf::new(), told: |_| true }
+    }
+
+    fn attributes(&self, file: &OwnedFd) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        // The kernel's limits for a list and for a value.
+        let mut list = vec![0_u8; 64 << 10];
+        let length = match flistxattr(file, list.as_mut_slice()) {
+            Err(Errno::OPNOTSUPP) => 0,
+            length => length?,
+        };
+        let mut found = BTreeMap::new();
+        for name in
+            list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty() && (self.told)(name))
+        {
+            let mut value = vec![0_u8; 64 << 10];
+            match fgetxattr(file, name, value.as_mut_slice()) {
+                Ok(length) => {
+                    value.truncate(length);
+                    found.insert(name.to_vec(), value);
+                }
+                Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(found)
     }
 
     fn tell(
@@ -67,11 +98,15 @@ impl LiveTree {
             _ => None,
         };
         let xattrs = match &directory {
-            _ if !self.xattrs => BTreeMap::new(),
-            Some(directory) => attributes(directory).map_err(failed)?,
+            Some(directory) => self.attributes(directory).map_err(failed)?,
             None if kind == FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                attributes(&openat(parent, name, flags, Mode::empty()).map_err(failed)?).map_err(failed)?
+                match openat(parent, name, flags, Mode::empty()) {
+                    Ok(file) => self.attributes(&file).map_err(failed)?,
+                    // Whoever may not read it hears of that when its content is wanted.
+                    Err(Errno::ACCESS) => BTreeMap::new(),
+                    Err(errno) => return Err(failed(errno)),
+                }
             }
             None => BTreeMap::new(),
         };
@@ -133,28 +168,6 @@ fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn attributes(file: &OwnedFd) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    // The kernel's limits for a list and for a value.
-    let mut list = vec![0_u8; 64 << 10];
-    let length = match flistxattr(file, list.as_mut_slice()) {
-        Err(Errno::OPNOTSUPP) => 0,
-        length => length?,
-    };
-    let mut found = BTreeMap::new();
-    for name in list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0_u8; 64 << 10];
-        match fgetxattr(file, name, value.as_mut_slice()) {
-            Ok(length) => {
-                value.truncate(length);
-                found.insert(name.to_vec(), value);
-            }
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(found)
 }
 
 impl FileTree for LiveTree {

@@ -60,7 +60,7 @@ fn supervise(root: &Path, id: &str, rung: Rung, socket: OwnedFd) -> Result<(), C
     let failed = |cause| ContainerError::Supervisor { name: id.to_owned(), cause };
     rustix::process::chdir("/").map_err(|errno| failed(errno.into()))?;
     let _ = rustix::thread::set_name(c"kiln-supervisor");
-    let isolation = enter(&IsolationRequest::default())
+    let isolation = enter(&IsolationRequest { within: Some(rung), ..IsolationRequest::default() })
         .map_err(|error| ContainerError::Refused { code: 125, message: crate::report::chain(&error) })?;
     let signals = kiln_executor::waiting::signals_as_bytes(&[signal::TERM, signal::INT, signal::HUP])
         .map_err(failed)?;

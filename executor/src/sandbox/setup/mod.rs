@@ -96,7 +96,7 @@ fn visit_and_execute(
 ) -> Setup<Infallible> {
     begin(gifts.groups)?;
     let streams = standard(process, gifts.streams, None, tell.0, prepared.record_owners)?;
-    execute(process, streams, (None, false), tell, prepared)
+    execute(process, streams, (gifts.recorder.as_ref(), false), tell, prepared)
 }
 
 fn furnish_and_execute(plan: &Plan, gifts: Gifts, tell: Tell<'_>, prepared: &Prepared) -> Setup<Infallible> {
