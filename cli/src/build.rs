@@ -28,6 +28,7 @@ use crate::environment::now;
 use crate::error::CommandError;
 use crate::explain::{Decisions, Explanations, Identity, Solved};
 use crate::output::OutputKind;
+use crate::pack::Ahead;
 use crate::remote;
 use crate::remote_cache::{CacheError, Exportable, INLINE_KEY, Imported, SharedImports};
 use crate::request::BuildRequest;
@@ -56,6 +57,8 @@ pub(crate) struct Built {
     pub(crate) facts: Option<Arc<Provenance>>,
     /// What goes into caches, if there are any.
     pub(crate) exportable: Exportable,
+    /// What packs its layers since they were made.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 /// Builds for every platform that was asked for, all at the same time.
@@ -116,7 +119,8 @@ impl Common<'_> {
             lower(request, source, self.contexts, self.dockerfile, &platform, with, self.progress).await?;
         let graph = Arc::new(lowered.graph);
         let identity = Identity::new(request, source, &platform);
-        let (solved, decisions, imports) = self.solve(&graph, lowered.root).await?;
+        let ahead = Ahead::begin(&with.store, &request.outputs, &graph, lowered.root);
+        let (solved, decisions, imports) = self.solve(&graph, lowered.root, ahead.as_ref()).await?;
         let (root, decided) = (lowered.root, &decisions);
         let told = Solved { graph: &graph, root, decisions: decided, identity, platform: &platform, request };
         self.explanations.add(&with.store, &told);
@@ -152,17 +156,27 @@ impl Common<'_> {
             .provenance
             .as_ref()
             .map(|_| Arc::new(attest::facts(request, source, &graph, began, &with.store)));
-        Ok(Built { config, snapshot, base_layers, platform, epoch, facts, exportable })
+        Ok(Built { config, snapshot, base_layers, platform, epoch, facts, exportable, ahead })
     }
 
     /// Performs the steps. What a cache promised and does not have is performed here, without caches: gives those that the result
     /// may still depend on.
-    async fn solve(&self, graph: &Arc<Graph>, root: VertexId) -> Result<Performed, CommandError> {
+    async fn solve(
+        &self,
+        graph: &Arc<Graph>,
+        root: VertexId,
+        ahead: Option<&Ahead>,
+    ) -> Result<Performed, CommandError> {
         let with = self.with;
         let executor = executor(self.request, self.contexts, with, self.progress, self.on_failure.cloned())?;
         let mut imports = self.imports.clone();
         loop {
-            let worker = Arc::new(BuildWorker::new(with.store.clone(), executor.clone(), imports.clone()));
+            let worker = Arc::new(BuildWorker::new(
+                with.store.clone(),
+                executor.clone(),
+                imports.clone(),
+                ahead.cloned(),
+            ));
             let (asked, shown) = (Arc::clone(&worker), Arc::clone(self.progress));
             let solved = kiln_solver::solve(Arc::clone(graph), root, asked, shown).await;
             let gone = match (&solved, &imports) {

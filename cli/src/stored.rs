@@ -125,7 +125,7 @@ pub(crate) fn stored_image(
         }
     }
     let foreign = if record.origin.is_some() { record.snapshot.layers.len() } else { 0 };
-    let packed = pack(store, &record.snapshot, foreign, layers, None, uplink)?;
+    let packed = pack(store, &record.snapshot, foreign, layers, None, uplink, None)?;
     let options = AssembleOptions {
         now: i128::from(record.created) * 1_000_000_000,
         epoch: None,

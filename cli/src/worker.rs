@@ -8,6 +8,7 @@ use kiln_executor::{Executor, ExecutorError, Value};
 use kiln_solver::{CacheKey, Decided, Definition, Worker};
 
 use crate::explain::{Decision, Decisions};
+use crate::pack::Ahead;
 use crate::remote_cache::{CacheError, SharedImports};
 
 /// Joins the store and the executor for one build.
@@ -17,6 +18,7 @@ pub(crate) struct BuildWorker {
     executor: Arc<Executor>,
     decisions: Arc<Mutex<Decisions>>,
     imports: SharedImports,
+    ahead: Option<Ahead>,
 }
 
 /// Why a step failed. Cheap to clone: every step that waits for it gets it.
@@ -41,8 +43,13 @@ pub(crate) enum WorkError {
 
 impl BuildWorker {
     /// A worker for one build.
-    pub(crate) fn new(store: Store, executor: Executor, imports: SharedImports) -> Self {
-        Self { store, executor: Arc::new(executor), decisions: Arc::default(), imports }
+    pub(crate) fn new(
+        store: Store,
+        executor: Executor,
+        imports: SharedImports,
+        ahead: Option<Ahead>,
+    ) -> Self {
+        Self { store, executor: Arc::new(executor), decisions: Arc::default(), imports, ahead }
     }
 
     /// What the solver decided so far.
@@ -181,6 +188,9 @@ impl Worker for BuildWorker {
             }
             Value::Context(_) => None,
         });
+        if let (Some(ahead), Some(added)) = (&self.ahead, &added) {
+            ahead.made(decided.vertex, added);
+        }
         let decision = Decision {
             how: decided.how,
             definition: decided.definition.0,

@@ -32,7 +32,7 @@ pub(crate) async fn look_before(
     let graph = Arc::new(lowered.graph);
     let found = find(&graph, lowered.root, step)?;
     let executor = executor(request, &contexts, with, progress, None)?;
-    let worker = Arc::new(BuildWorker::new(with.store.clone(), executor.clone(), None));
+    let worker = Arc::new(BuildWorker::new(with.store.clone(), executor.clone(), None, None));
     let vertex = graph.vertex(found);
     let mut inputs = Vec::new();
     for input in &vertex.inputs {

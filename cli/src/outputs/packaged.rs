@@ -60,8 +60,16 @@ impl Packaged {
                         document.map_err(|error| CommandError::Usage(crate::report::chain(&error)))?;
                     config.other.insert(remote_cache::INLINE_KEY.to_owned(), serde_json::to_value(document)?);
                 }
-                pack(&store, &built.snapshot, built.base_layers, &layers, built.epoch, uplink.as_deref())
-                    .map(|layers| (config, layers))
+                pack(
+                    &store,
+                    &built.snapshot,
+                    built.base_layers,
+                    &layers,
+                    built.epoch,
+                    uplink.as_deref(),
+                    built.ahead.as_ref(),
+                )
+                .map(|layers| (config, layers))
             });
             let (config, layers) = packed.await.map_err(|_| CommandError::Panic)??;
             images.push(assemble(config, layers, &options)?);

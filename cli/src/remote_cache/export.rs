@@ -122,7 +122,7 @@ impl Exportable {
         let layers: Vec<LayerId> = foreign.into_iter().chain(own).collect();
         let options = LayerOptions { compression, ..LayerOptions::default() };
         let snapshot = Snapshot { layers };
-        let packed = pack(store, &snapshot, count, &options, None, None);
+        let packed = pack(store, &snapshot, count, &options, None, None, None);
         let packed = packed.map_err(|error| CacheError::Pack(crate::report::chain(&error)))?;
         for (layer, blob) in snapshot.layers.iter().zip(packed) {
             numbers.insert(*layer, document.layers.len());

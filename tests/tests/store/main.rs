@@ -1,5 +1,6 @@
 //! The store as people meet it: what it takes of the disk, many processes at once, damage, power cuts, tall images.
 
+mod ahead;
 mod context;
 mod damage;
 mod disk;

@@ -1,5 +1,7 @@
 //! Layers as blobs: found if they were packed before, packed now if not, several at a time.
 
+mod ahead;
+
 use std::sync::Mutex;
 
 use kiln_cache::{Kind, LayerError, PackedLayer, Store};
@@ -10,12 +12,14 @@ use crate::error::CommandError;
 use crate::output::LayerOptions;
 use crate::uplink::Uplink;
 
+pub(crate) use self::ahead::Ahead;
+
 /// How many layers are packed at once: each compresses its blocks on all processors, so more would only take memory.
 const AT_ONCE: usize = 2;
 
 /// The layers of `snapshot` as blobs in the store. The lowest `foreign` layers came from elsewhere: they keep the
 /// compression they came with, unless all are to be compressed again, and their times. What is ready is handed to `uplink`,
-/// a large layer from its first byte.
+/// a large layer from its first byte; `ahead` may have packed some already.
 ///
 /// # Errors
 /// If a layer cannot be packed, or the store is full.
@@ -26,6 +30,7 @@ pub(crate) fn pack(
     options: &LayerOptions,
     epoch: Option<i64>,
     uplink: Option<&Uplink>,
+    ahead: Option<&Ahead>,
 ) -> Result<Vec<LayerBlob>, CommandError> {
     let wanted = options.compression.unwrap_or_default();
     let epoch = epoch.filter(|_| options.rewrite_timestamp);
@@ -40,6 +45,9 @@ pub(crate) fn pack(
                 *next - 1
             };
             let Some(layer) = snapshot.layers.get(index) else { return };
+            if let Some(ahead) = ahead {
+                ahead.hand_over(layer);
+            }
             let way = Way { uplink, name: format!("layer {} of {}", index + 1, snapshot.layers.len()) };
             let packed = if options.estargz && (index >= foreign || options.force) {
                 let epoch = epoch.filter(|_| index >= foreign);
