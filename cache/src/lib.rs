@@ -29,7 +29,7 @@ mod stack;
 mod store;
 mod trash;
 
-pub use confine::{reading_within, writing_within};
+pub use confine::reading_within;
 pub use content::{BlobError, BlobWriter, Blobs};
 pub use gc::{
     Checked, Condition, Damage, Damaged, Depth, DiskUsage, Freed, PrunePolicy, RecordKind, Selection, Trait,

@@ -125,11 +125,7 @@ fn write(inner: &Inner, edit: &FileEdit, on: &Inputs<'_>, reuse: &Reuse) -> Resu
     let mut spool = None;
     let plan = file::plan(edit, on, &mut spool, &make_spool)?;
     let draft = store.layers().draft()?;
-    let writer = draft.writer()?;
-    // Layers whose files are linked lie in the store too.
-    let manifest = kiln_cache::writing_within(store.root(), || {
-        file::write(plan, on.trees, on.base, spool.as_ref(), reuse, writer)
-    })?;
+    let manifest = file::write(plan, on.trees, on.base, spool.as_ref(), reuse, draft.writer()?)?;
     Ok(draft.commit(manifest)?)
 }
 
