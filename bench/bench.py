@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures kiln beside the tools that are installed, and writes the table to bench/RESULTS.md.
 
-    bench.py --kiln PATH [w1 w2 …] [--runs N] [--dir DIR] [--docker 'CMD'] [--out FILE]
+    bench.py --kiln PATH [w1 w2 … growth rungs] [--runs N] [--dir DIR] [--docker 'CMD'] [--out FILE]
 
 Pairs are measured in turn in one run, for machines are noisy; figures are medians. Wall and CPU seconds and the peak
 of resident memory are those of the command and its children, as wait4 tells (a daemon's are not among them).
@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
+from growth import growth, rungs
 from tools import Buildah, Crun, Docker, Kiln, Registry, busybox, debian
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -53,15 +54,15 @@ class Table:
         else:
             cpu, rss = self.median(row, "kiln", "cpu"), max(run.rss for run in self.rows[row]["kiln"])
             cells.append(f"{kiln:.3f} / {cpu:.3f} / {rss:.0f}")
-        for peer in ("buildah", "docker", "crun"):
+        for peer in ("buildah", "docker", "crun", "rootless"):
             wall = self.median(row, peer)
             ratio = f" ({kiln / wall:.2f})" if wall and kiln is not None else ""
             cells.append(f"{wall:.3f}{ratio}" if wall else "")
         return "| " + " | ".join(cells) + " |"
 
     def text(self):
-        head = ["| workload | kiln: wall s / CPU s / peak MiB | buildah: wall s (kiln's share) | docker | crun |",
-                "| --- | --- | --- | --- | --- |"]
+        head = ["| workload | kiln: wall s / CPU s / peak MiB | buildah: wall s (kiln's share) | docker | crun | kiln rootless |",
+                "| --- | --- | --- | --- | --- | --- |"]
         return "\n".join(head + [self.line(row) for row in self.rows]) + "\n"
 
 
@@ -141,7 +142,7 @@ def w7(bench, table):
     table.measure("w7 start `true`", runners, lambda t: t.start_true(), max(20, bench.args.runs))
 
 
-ALL = {f.__name__: f for f in (w1, w2, w3, w4, w5, w6, w7)}
+ALL = {f.__name__: f for f in (w1, w2, w3, w4, w5, w6, w7, growth, rungs)}
 
 
 class Bench:
@@ -166,7 +167,7 @@ class Bench:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", metavar="w1…w7", help="which ones (default: all)")
+    parser.add_argument("workloads", nargs="*", metavar="w1…w7, growth, rungs", help="which ones (default: all)")
     parser.add_argument("--kiln", required=True, help="the kiln binary")
     parser.add_argument("--runs", type=int, default=7, help="runs of the short workloads (default: 7)")
     parser.add_argument("--dir", default=os.path.join(HERE, "../target/bench"), help="where everything is kept")

@@ -88,12 +88,15 @@ class Kiln:
         path = "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin"
         return quiet([self.binary, "import", "--change", path, tar, name], env=self.env)
 
+    def run(self, words):
+        return timed(words, self.env)
+
     def words(self, ctx, no_cache, base, host_network):
         words = [self.binary, "build", "--progress=plain", f"--build-arg=BASE={base}"]
         return words + ["--no-cache"] * no_cache + ["--network=host"] * host_network + [ctx]
 
     def build(self, name, ctx, no_cache=False, base="busybox", host_network=False):
-        return timed(self.words(ctx, no_cache, base, host_network) + [f"--tag={name}"], self.env)
+        return self.run(self.words(ctx, no_cache, base, host_network) + [f"--tag={name}"])
 
     def build_archive(self, name, ctx, compression):
         out = f"{self.dir}/{name}.kiln.tar"
@@ -119,7 +122,7 @@ class Kiln:
         return timed([self.binary, "pull", f"{registry.address}/{self.name}/{name}"], self.env)
 
     def start_true(self):
-        return timed([self.binary, "run", "--rm", "busybox", "true"], self.env)
+        return self.run([self.binary, "run", "--rm", "busybox", "true"])
 
 
 class Buildah:
