@@ -1,10 +1,14 @@
 //! Pushes and pulls through the command line: real registries, bad lines, other tools at the other end.
 
+mod bad_input;
 mod config;
 mod copying;
+mod credentials;
 mod liar;
 mod line;
 mod modern;
 mod odd;
+mod proxy;
 mod push;
 mod referrers;
+mod tls;
