@@ -4,6 +4,7 @@ mod bad_input;
 mod config;
 mod copying;
 mod credentials;
+mod interop;
 mod liar;
 mod line;
 mod modern;
