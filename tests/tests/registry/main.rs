@@ -1,5 +1,6 @@
 //! Pushes and pulls through the command line: real registries, bad lines, other tools at the other end.
 
+mod attributes;
 mod bad_input;
 mod config;
 mod copying;
