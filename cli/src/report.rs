@@ -47,7 +47,11 @@ pub(crate) fn advice(message: &str) -> Option<&'static str> {
         "the disk fails: look at the kernel's log, check the file system, then run `kiln fsck --repair`";
     const FOREIGN: &str = "the program is for another processor, or a script without `#!`: build for this machine's platform, or \
                            register an emulator (package qemu-user-static with binfmt-support)";
+    const GROWS: &str = "nothing was kept: it may be made to fill disks, or is broken; ask whoever made it";
+    const CONTRADICTS: &str = "nothing was kept: ask whoever pushed the image to push it again";
     let known = [
+        ("the archive grows beyond", GROWS),
+        ("but the image's configuration says", CONTRADICTS),
         ("(os error 28)", FULL),
         ("(os error 122)", FULL),
         ("database or disk is full", FULL),
@@ -59,6 +63,7 @@ pub(crate) fn advice(message: &str) -> Option<&'static str> {
         ("disk I/O error", BROKEN),
         ("(os error 8)", FOREIGN),
         ("exec format error", FOREIGN),
+        ("unpack layer ", CONTRADICTS),
         // SQLite says no more when it may not have one more file.
         (
             "unable to open database file",

@@ -205,6 +205,10 @@ impl Download {
     }
 
     fn size_mismatch(&self, answer: &Answer, found: u64) -> Fault {
+        // A page that a proxy puts in the content's place has another size.
+        if let Err(page) = not_html(answer) {
+            return page;
+        }
         Fault::SizeMismatch { host: answer.host(), expected: self.size, found }
     }
 }

@@ -319,6 +319,13 @@ impl Fault {
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => {
                 "nothing was kept; a proxy, a mirror or the registry's storage damages the content".to_owned()
             }
+            Self::Malformed { .. } | Self::MediaType { .. } | Self::TooDeep(_) | Self::Digest(_) => {
+                "nothing was kept; ask whoever pushed the image to push it again, or use another tag".to_owned()
+            }
+            Self::TooLarge { limit: crate::MAX_MANIFEST } => {
+                "registries need take no larger manifests: the image has too many layers, platforms or annotations"
+                    .to_owned()
+            }
             Self::Schema1 => "push the image again with a current tool, or use a newer tag".to_owned(),
             Self::NoPlatform { .. } => {
                 "choose one of these with --platform, or build for it first".to_owned()

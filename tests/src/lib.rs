@@ -40,4 +40,4 @@ pub use peer::{Peer, is_root, skipped};
 pub use process::{has_mounts, is_running, processes_of, settle, wait_until};
 pub use progress::{Progress, Step, Warning};
 pub use random::{Random, amount};
-pub use registry::{Login, Registry};
+pub use registry::{Login, Registry, Tls};

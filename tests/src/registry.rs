@@ -25,6 +25,15 @@ pub enum Login {
     Basic,
 }
 
+/// Files by which a registry shows who it is, and asks others.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// Its certificate and its key, in PEM.
+    pub own: (&'a str, &'a str),
+    /// The authority whose certificates it wants to see from others, in PEM.
+    pub clients: Option<&'a str>,
+}
+
 /// A running registry.
 pub struct Registry {
     child: Child,
@@ -36,13 +45,28 @@ impl Registry {
     /// Starts one on a free port; if docker-registry is absent, the test is skipped.
     #[track_caller]
     pub fn start(login: Login) -> Option<Self> {
+        Self::start_as(login, None)
+    }
+
+    /// Starts one that speaks TLS.
+    #[track_caller]
+    pub fn start_tls(tls: Tls<'_>) -> Option<Self> {
+        Self::start_as(Login::Open, Some(tls))
+    }
+
+    #[track_caller]
+    fn start_as(login: Login, tls: Option<Tls<'_>>) -> Option<Self> {
         Peer::find("docker-registry")?;
         let dir = TempDir::new().expect("mkdir");
         // A port is free until somebody else takes it: try again with another then.
-        (0..5).find_map(|_| Self::try_start(&dir, login)).map(|(child, address)| Self { child, dir, address })
+        (0..5).find_map(|_| Self::try_start(&dir, login, tls)).map(|(child, address)| Self {
+            child,
+            dir,
+            address,
+        })
     }
 
-    fn try_start(dir: &TempDir, login: Login) -> Option<(Child, String)> {
+    fn try_start(dir: &TempDir, login: Login, tls: Option<Tls<'_>>) -> Option<(Child, String)> {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let address = format!("127.0.0.1:{port}");
@@ -56,6 +80,19 @@ impl Registry {
         if login == Login::Basic {
             fs::write(path("htpasswd"), HTPASSWD).expect("write htpasswd");
             config += &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path("htpasswd"));
+        }
+        if let Some(Tls { own: (certificate, key), clients }) = tls {
+            let mut lines = String::new();
+            let files = [("certificate", Some(certificate)), ("key", Some(key)), ("clientcas", clients)];
+            for (name, text) in files.iter().filter_map(|(name, text)| Some((name, (*text)?))) {
+                fs::write(path(name), text).expect("write a certificate");
+                let value = if *name == "clientcas" { format!("[{}]", path(name)) } else { path(name) };
+                lines += &format!("  {name}: {value}\n");
+            }
+            config = config.replace(
+                &format!("http: {{addr: \"{address}\"}}\n"),
+                &format!("http:\n addr: \"{address}\"\n tls:\n{lines}"),
+            );
         }
         fs::write(path("config.yml"), config).expect("write the configuration");
         let log = fs::File::create(path("log")).expect("create the log");

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_tests::{Image, Outcome, Random, TestEnv, amount, is_root, settle, skipped};
+use kiln_tests::{Image, Login, Outcome, Random, Registry, TestEnv, amount, is_root, settle, skipped};
 
 /// A memory file system of its own at the place of a world's store.
 struct Disk {
@@ -128,6 +128,27 @@ fn an_import_on_a_full_disk_leaves_no_half_image() {
     import().success();
     env.kiln(["run", "--rm", "busybox", "/bin/busybox", "true"]).run().success();
     env.kiln(["fsck"]).run().success();
+    settle(&env.store());
+}
+
+#[test]
+fn a_pull_on_a_full_disk_says_what_it_could_not_keep() {
+    let Some(registry) = Registry::start(Login::Open) else { return };
+    let (maker, env, name) = (furnished(), TestEnv::new(), registry.name("team/app:1"));
+    maker.file("Dockerfile", "FROM scratch\nCOPY big /big\n").build(["--push", "--tag", &name]).success();
+    let Some(disk) = Disk::new(&env, 64) else { return };
+    env.kiln(["images"]).run().success();
+    for kilobytes in [16_000, 6_000, 100] {
+        disk.fill(kilobytes);
+        let failed = env.kiln(["pull", &name]).run();
+        assert!(failed.stderr.contains(&registry.name("team/app")), "{failed}");
+        says_full(failed);
+        settle(&env.store());
+        disk.free();
+        assert_eq!(env.kiln(["images", "--quiet"]).run().success().stdout(), "");
+        env.kiln(["fsck"]).run().success().says(["all is well"]);
+    }
+    env.kiln(["pull", &name]).run().success();
     settle(&env.store());
 }
 

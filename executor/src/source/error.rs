@@ -54,8 +54,10 @@ pub enum SourceError {
         digest: String,
     },
     /// A layer's content is not what the configuration says.
-    #[error("layer {blob} unpacks to {found:?}, but the configuration says {expected:?}")]
+    #[error("layer {blob} of {name} unpacks to {}, but the image's configuration says {}", .found.0, .expected.0)]
     DiffId {
+        /// The image.
+        name: String,
         /// The blob.
         blob: Digest,
         /// In the configuration.
@@ -64,10 +66,10 @@ pub enum SourceError {
         found: DiffId,
     },
     /// A layer cannot be unpacked.
-    #[error("unpack layer {blob}")]
+    #[error("unpack layer {layer}")]
     Unpack {
-        /// The blob.
-        blob: Digest,
+        /// The blob and its image.
+        layer: String,
         /// Why.
         #[source]
         cause: LayerError,

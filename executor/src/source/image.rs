@@ -26,6 +26,16 @@ enum Origin {
     Layout(Layout),
 }
 
+impl Origin {
+    /// The repository or the directory.
+    fn name(&self) -> String {
+        match self {
+            Self::Registry(_, reference) => reference.name(),
+            Self::Layout(layout) => layout.directory.display().to_string(),
+        }
+    }
+}
+
 /// Brings images from outside into a store.
 #[derive(Clone)]
 pub struct ImageStore {
@@ -140,7 +150,7 @@ impl ImageStore {
                 (Some(layer), _) => layer,
                 (None, Some(mut task)) => {
                     let unpacked = (&mut task.0).await.map_err(|_| SourceError::GivenUp)??;
-                    self.commit(unpacked, &wanted[index], &chains[index], snapshot.clone()).await?
+                    self.commit(unpacked, (&wanted[index], origin), &chains[index], snapshot.clone()).await?
                 }
                 (None, None) => return Err(SourceError::GivenUp),
             };
@@ -157,23 +167,24 @@ impl ImageStore {
         digest: Digest,
     ) -> Result<(Unpacked, Option<CompressionFormat>), SourceError> {
         let kept = self.store.blobs().open(&digest)?;
-        let layers = self.store.layers().clone();
+        let (layers, name) = (self.store.layers().clone(), origin.name());
         match (kept, origin) {
-            (Some(file), _) => blocking(move || unpack(&layers, BufReader::new(file), digest)).await,
+            (Some(file), _) => blocking(move || unpack(&layers, BufReader::new(file), (digest, name))).await,
             (None, Origin::Layout(layout)) => {
                 let path = layout.blob(&digest);
                 blocking(move || {
                     let file = File::open(&path)
                         .map_err(|cause| SourceError::Layout { path: path.clone(), cause })?;
                     verified(&path, &file, &digest)?;
-                    unpack(&layers, BufReader::new(file), digest)
+                    unpack(&layers, BufReader::new(file), (digest, name))
                 })
                 .await
             }
             (None, Origin::Registry(client, reference)) => {
                 let (sender, receiver) = sync_channel(PIECES_AHEAD);
                 let unpacking = tokio::task::spawn_blocking(move || {
-                    unpack(&layers, BufReader::new(Pieces { receiver, piece: Vec::new(), at: 0 }), digest)
+                    let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
+                    unpack(&layers, BufReader::new(pieces), (digest, name))
                 });
                 let meter =
                     Meter { watch: self.watch.clone(), digest, done: 0, told: 0, total: descriptor.size() };
@@ -198,15 +209,16 @@ impl ImageStore {
     async fn commit(
         &self,
         (unpacked, format): (Unpacked, Option<CompressionFormat>),
-        wanted: &Wanted,
+        (wanted, origin): (&Wanted, &Origin),
         chain: &Digest,
         below: Snapshot,
     ) -> Result<LayerId, SourceError> {
+        let name = origin.name();
         let (blob, size, expected, chain) = (wanted.digest, wanted.descriptor.size(), wanted.diff_id, *chain);
         let store = self.store.clone();
         blocking(move || {
             if unpacked.diff_id != expected {
-                return Err(SourceError::DiffId { blob, expected, found: unpacked.diff_id });
+                return Err(SourceError::DiffId { name, blob, expected, found: unpacked.diff_id });
             }
             let tar_size = unpacked.tar_size;
             let layer = unpacked.commit(&below)?.id;
@@ -260,9 +272,9 @@ fn digest_of(descriptor: &Descriptor, name: &str) -> Result<Digest, SourceError>
 fn unpack(
     layers: &kiln_cache::Layers,
     compressed: impl io::BufRead + Send,
-    blob: Digest,
+    (blob, name): (Digest, String),
 ) -> Result<(Unpacked, Option<CompressionFormat>), SourceError> {
-    let failed = |cause| SourceError::Unpack { blob, cause };
+    let failed = |cause| SourceError::Unpack { layer: format!("{blob} of {name}"), cause };
     let action = "decompress the layer";
     let read = |cause| failed(LayerError::Io { action, path: PathBuf::from(blob.hex()), cause });
     let plain = Decompressor::detect(compressed).map_err(read)?;

@@ -48,6 +48,11 @@ impl Liar {
         shelf.entry(what.to_owned()).or_default().push((kind.to_owned(), bytes.into()));
     }
 
+    /// Takes back what was said of `what`.
+    pub(crate) fn forget(&self, what: &str) {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+
     /// A blob under its true digest: its descriptor.
     pub(crate) fn blob(&self, kind: &str, bytes: &[u8]) -> Value {
         let digest = sha256(bytes);

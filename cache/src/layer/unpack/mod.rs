@@ -99,6 +99,9 @@ pub(crate) fn unpack(
     Ok(Unpacked { diff_id, tar_size, left_out, draft, writer, notes })
 }
 
+/// What may follow an archive's end.
+const MOST_PADDING: u64 = 64 << 20;
+
 /// Sends all of `archive` on and hashes it.
 fn read_ahead(mut archive: impl Read, to: &SyncSender<io::Result<Vec<u8>>>, limit: u64) -> (DiffId, u64) {
     let mut hashed = DigestWriter::new(io::sink());
@@ -168,9 +171,13 @@ fn fill(
     while let Some(mut member) = archive.next_member()? {
         filler.member(&mut member)?;
     }
-    // What follows the end mark belongs to the digest.
-    let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
-    rest.map_err(|error| LayerError::Archive(super::archive::ArchiveError::Read(error)))?;
+    // What follows the end mark belongs to the digest. Programs fill up their last record there, and no more.
+    let rest = io::copy(&mut archive.into_inner().take(MOST_PADDING + 1), &mut io::sink());
+    let rest = rest.map_err(|error| LayerError::Archive(super::archive::ArchiveError::Read(error)))?;
+    if rest > MOST_PADDING {
+        let grown = MemberError::Limit(format!("its end by more than {MOST_PADDING} bytes"));
+        return Err(grown.at("the archive's end"));
+    }
     Ok((filler.writer, filler.notes, filler.left_out))
 }
 
