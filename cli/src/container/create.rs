@@ -124,7 +124,12 @@ fn furnish(
     let image_config = &image.config.config;
     let mut mounts = Mounts::of(args, image_config.volumes.keys().cloned(), volumes)?;
     for other in &args.keep.volumes_from {
-        let (name, option) = other.split_once(':').unwrap_or((other, ""));
+        let (name, option) = other.split_once(':').unwrap_or((other, "rw"));
+        if !["ro", "rw", "z", "Z"].contains(&option) {
+            return Err(
+                UsageError::value("volumes-from", other, "expected CONTAINER, or CONTAINER:ro").into()
+            );
+        }
         let from = Containers::of(services.store.root()).find(name)?.config()?;
         mounts.take_from(&from.mounts, option == "ro");
     }

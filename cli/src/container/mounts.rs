@@ -75,6 +75,12 @@ impl Mounts {
         if !target.starts_with('/') {
             return Err(wrong("the place in the container is not an absolute path"));
         }
+        // What looks for processes there must not be led elsewhere (CVE-2019-19921); single files may be shown, as runc has it.
+        let shown = ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"];
+        let is_shown = target.strip_prefix("/proc/").is_some_and(|file| shown.contains(&file));
+        if target == "/proc" || target.starts_with("/proc/") && !is_shown {
+            return Err(wrong("the place in the container cannot be inside of /proc"));
+        }
         if target == "/" {
             return Err(wrong("the place in the container cannot be its root"));
         }
@@ -131,9 +137,9 @@ impl Mounts {
                 point.name = volume.name;
                 GraftSource::Path(data)
             }
-            Kind::Tmpfs(size, mode) => {
+            Kind::Tmpfs { size, mode, no_exec, no_suid } => {
                 "tmpfs".clone_into(&mut point.kind);
-                GraftSource::Tmpfs { size, mode }
+                GraftSource::Tmpfs { size, mode, no_exec, no_suid }
             }
         };
         self.grafts.push(Graft { target, source, read_only: point.read_only });

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
         Ok(Some(End::Detached)) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             if !made.container.state().is_ok_and(|state| state.status.is_active()) {
-                made.discard(&services.store);
+                discard(args, &made, services);
             }
             Err(error.into())
         }
@@ -79,6 +79,15 @@ fn write_id(args: &RunArgs, made: &Made) -> Result<(), CommandError> {
         let _ = made.container.remove(&made.containers);
         CommandError::File { verb: "write", what: "container id", path: path.clone(), cause }
     })
+}
+
+/// Takes a container away that did not start, with the file that has its id.
+fn discard(args: &RunArgs, made: &Made, services: &Services) {
+    made.discard(&services.store);
+    if let Some(path) = &args.keep.cidfile {
+        // What cannot be removed now is in nobody's way.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// A container's exit code as a process's.
@@ -113,7 +122,7 @@ fn in_foreground(made: &Made, args: &RunArgs, services: &Services) -> Result<Exi
         Outcome::Idle => Ok(ExitCode::SUCCESS),
         Outcome::NotStarted(code, message) => {
             eprintln!("error: {message}");
-            made.discard(&services.store);
+            discard(args, made, services);
             Ok(ExitCode::from(code))
         }
         Outcome::Ended(code, out_of_memory) => {
