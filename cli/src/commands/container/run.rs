@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     services.launcher()?;
     let image = image::find_or_pull(args, services)?;
     let made = create::create(args, &image, services, in_background || !args.rm)?;
-    write_id(args, &made)?;
+    write_id(args, &made, services)?;
     if !in_background {
         return in_foreground(&made, args, services);
     }
@@ -66,17 +66,17 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
 pub(crate) fn create(args: &RunArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let image = image::find_or_pull(args, services)?;
     let made = create::create(args, &image, services, true)?;
-    write_id(args, &made)?;
+    write_id(args, &made, services)?;
     print(&format!("{}\n", made.container.id))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_id(args: &RunArgs, made: &Made) -> Result<(), CommandError> {
+fn write_id(args: &RunArgs, made: &Made, services: &Services) -> Result<(), CommandError> {
     let Some(path) = &args.keep.cidfile else { return Ok(()) };
     let written = std::fs::File::create_new(path)
         .and_then(|mut file| io::Write::write_all(&mut file, made.container.id.as_bytes()));
     written.map_err(|cause| {
-        let _ = made.container.remove(&made.containers);
+        made.discard(&services.store);
         CommandError::File { verb: "write", what: "container id", path: path.clone(), cause }
     })
 }
