@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use kiln_tests::{Invocation, Outcome, TestEnv, has_mounts, is_root, skipped};
+use kiln_tests::{Invocation, Outcome, TestEnv, has_mounts, is_root, shared, skipped};
+use serde_json::Value;
 
 /// Makes an environment, if the machine has the user for it.
 type World = fn() -> Option<TestEnv>;
@@ -137,4 +138,66 @@ fn a_runtime_that_is_missing_is_named_with_its_package() {
         .says(["install the package crun"]);
     env.build(["--runtime", "runs"]).failure(1).says(["`runs` is not installed"]);
     env.kiln(["run", "--runtime", "runs", "busybox", "true"]).run().failure(125).says(["not installed"]);
+}
+
+/// Where the shape of `ours` is another than that of `theirs`: paths to values of other types.
+fn differences(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            for (key, theirs) in theirs {
+                if let Some(ours) = ours.get(key) {
+                    differences(ours, theirs, &format!("{path}/{key}"), found);
+                }
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            for ours in ours {
+                if let Some(theirs) = theirs.first() {
+                    differences(ours, theirs, &format!("{path}/*"), found);
+                }
+            }
+        }
+        _ if std::mem::discriminant(ours) == std::mem::discriminant(theirs) => {}
+        _ => found.push(format!("{path}: {ours} is not like {theirs}")),
+    }
+}
+
+/// The corpus has no schema; its valid examples are from the tests of the schema.
+#[test]
+fn the_configuration_of_a_bundle_has_the_shape_of_the_specifications_examples() {
+    let env = TestEnv::new();
+    env.busybox();
+    // A runtime that keeps what it is given, and fails.
+    let kept = env.path("config.json").display().to_string();
+    let script = "while [ $# -gt 0 ]; do [ \"$1\" = --bundle ] || [ \"$1\" = -b ] && cp \"$2/config.json\" KEPT; shift; done; exit 1";
+    env.write("runtime", format!("#!/bin/sh\n{}\n", script.replace("KEPT", &kept)));
+    std::fs::set_permissions(env.path("runtime"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("chmod");
+    let runtime = env.path("runtime").display().to_string();
+    let flags =
+        ["-v", "/tmp:/t", "--tmpfs", "/m", "-e", "A=1", "-u", "5:6", "--ulimit", "nofile=50", "--read-only"];
+    let words = [&["run", "--rm", "--runtime", &runtime][..], &flags, &["busybox", "true"]].concat();
+    let outcome = env.kiln(words).run().failure(125);
+    let text = std::fs::read_to_string(&kept).unwrap_or_else(|_| panic!("no configuration: {outcome}"));
+    let ours: Value = serde_json::from_str(&text).expect("JSON");
+    for path in [
+        "/ociVersion",
+        "/root/path",
+        "/process/cwd",
+        "/process/args/0",
+        "/process/user/uid",
+        "/mounts/0/destination",
+    ] {
+        assert!(ours.pointer(path).is_some(), "{path} in {text}");
+    }
+    assert!(ours["process"]["args"].is_array() && ours["root"]["readonly"] == true, "{text}");
+    let Some(shared) = shared() else { return };
+    let examples = shared.join("corpus/runtime-spec/schema/test/config/good");
+    for example in std::fs::read_dir(examples).expect("the examples").flatten() {
+        let text = std::fs::read_to_string(example.path()).expect("an example");
+        let theirs: Value = serde_json::from_str(&text).expect("JSON");
+        let mut found = Vec::new();
+        differences(&ours, &theirs, "", &mut found);
+        assert!(found.is_empty(), "{}: {found:#?}", example.path().display());
+    }
 }

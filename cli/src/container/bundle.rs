@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use kiln_executor::sandbox::{Bundle, SandboxError, Tree, Writable};
+use kiln_executor::sandbox::{Bundle, Content, Graft, GraftSource, SandboxError, Tree, Writable};
 use kiln_executor::spec::{ProcessRequest, SpecError, specification};
 
 use super::config::Config;
@@ -19,7 +19,14 @@ pub(crate) fn bundle(
         SpecError::Default(error) => error,
         other => SandboxError::Spec(other.to_string()),
     })?;
+    // Docker's containers have it, and RUN steps do not.
+    let hostname =
+        Content { data: format!("{}\n", process.hostname).into_bytes(), uid: 0, gid: 0, mode: 0o644 };
+    let source = GraftSource::Content(hostname);
+    grafts.push(Graft { target: "/etc/hostname".to_owned(), source, read_only: true });
     grafts.extend(config.grafts.iter().cloned());
+    // A volume at /etc hides none of the files above; one of the user's own in a file's place does.
+    grafts.sort_by_key(|graft| graft.target.split('/').filter(|part| !part.is_empty()).count());
     Ok(Bundle { spec, root: root(container, config)?, grafts, profile })
 }
 

@@ -12,7 +12,7 @@ use super::config::{Config, Health, ImageOf, LogOptions, Restart};
 use super::directory::{Container, Containers};
 use super::mounts::Mounts;
 use super::network::ContainerNetwork;
-use super::volume::Volumes;
+use super::volume::{Fresh, Volumes};
 use super::{fill, id, process, signal};
 use crate::args::RunArgs;
 use crate::environment::{now, rfc3339};
@@ -61,7 +61,8 @@ pub(crate) fn create(
     let containers = Containers::of(services.store.root());
     let volumes = Volumes::beside(&containers);
     let container = containers.make()?;
-    let made = furnish(args, image, services, (&container, &volumes), request, &view);
+    let mut fresh = Fresh::new(&volumes);
+    let made = furnish(args, image, services, (&container, &mut fresh), request, &view);
     let made = made.and_then(|(config, plain)| {
         if lasting {
             let mut kept = image.snapshot.clone();
@@ -74,7 +75,10 @@ pub(crate) fn create(
         Ok((config, plain))
     });
     match made {
-        Ok((config, plain)) => Ok(Made { containers, container, config, _plain: plain }),
+        Ok((config, plain)) => {
+            fresh.keep();
+            Ok(Made { containers, container, config, _plain: plain })
+        }
         Err(error) => {
             // The error tells more than what might go wrong here.
             let _ = container.remove(&containers);
@@ -98,7 +102,7 @@ fn furnish(
     args: &RunArgs,
     image: &ImageRecord,
     services: &Services,
-    (container, volumes): (&Container, &Volumes),
+    (container, fresh): (&Container, &mut Fresh<'_>),
     mut request: ProcessRequest,
     view: &View,
 ) -> Result<(Config, Option<Ground>), CommandError> {
@@ -122,9 +126,14 @@ fn furnish(
     };
     let runtime = args.runtime.as_deref().map(|name| services.oci_runtime(name)).transpose()?;
     let image_config = &image.config.config;
-    let mut mounts = Mounts::of(args, image_config.volumes.keys().cloned(), volumes)?;
+    let mut mounts = Mounts::of(args, image_config.volumes.keys().cloned(), fresh)?;
     for other in &args.keep.volumes_from {
-        let (name, option) = other.split_once(':').unwrap_or((other, ""));
+        let (name, option) = other.split_once(':').unwrap_or((other, "rw"));
+        if !["ro", "rw", "z", "Z"].contains(&option) {
+            return Err(
+                UsageError::value("volumes-from", other, "expected CONTAINER, or CONTAINER:ro").into()
+            );
+        }
         let from = Containers::of(services.store.root()).find(name)?.config()?;
         mounts.take_from(&from.mounts, option == "ro");
     }

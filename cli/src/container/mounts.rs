@@ -8,7 +8,7 @@ use kiln_executor::sandbox::{Graft, GraftSource};
 
 use self::wanted::{Kind, Wanted, clean, long, short, tmpfs};
 use super::config::MountPoint;
-use super::volume::Volumes;
+use super::volume::Fresh;
 use crate::args::RunArgs;
 use crate::error::CommandError;
 use crate::request::UsageError;
@@ -23,28 +23,28 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
-    /// What flags and image ask for. Makes volumes and missing directories.
+    /// What flags and image ask for. Makes missing directories, and volumes, which are `fresh` if nobody named them.
     ///
     /// # Errors
     /// A flag that cannot be understood, or a source that is missing.
     pub(crate) fn of(
         args: &RunArgs,
         image_volumes: impl IntoIterator<Item = String>,
-        volumes: &Volumes,
+        fresh: &mut Fresh<'_>,
     ) -> Result<Self, CommandError> {
         let mut mounts = Self::default();
         for text in &args.volumes {
-            mounts.add(short(text)?, volumes)?;
+            mounts.add(short(text)?, fresh)?;
         }
         for text in &args.keep.mounts {
-            mounts.add(long(text)?, volumes)?;
+            mounts.add(long(text)?, fresh)?;
         }
         for text in &args.tmpfs {
-            mounts.add(tmpfs(text)?, volumes)?;
+            mounts.add(tmpfs(text)?, fresh)?;
         }
         for target in image_volumes {
             if !mounts.points.iter().any(|point| point.target == clean(&target)) {
-                mounts.add(Wanted::new(Kind::Volume(None), target), volumes)?;
+                mounts.add(Wanted::new(Kind::Volume(None), target), fresh)?;
             }
         }
         // A mount below another has to come after it.
@@ -69,11 +69,17 @@ impl Mounts {
         }
     }
 
-    fn add(&mut self, wanted: Wanted, volumes: &Volumes) -> Result<(), CommandError> {
+    fn add(&mut self, wanted: Wanted, fresh: &mut Fresh<'_>) -> Result<(), CommandError> {
         let target = clean(&wanted.target);
         let wrong = |why: &str| CommandError::from(UsageError::value("volume", &wanted.target, why));
         if !target.starts_with('/') {
             return Err(wrong("the place in the container is not an absolute path"));
+        }
+        // What looks for processes there must not be led elsewhere (CVE-2019-19921); single files may be shown, as runc has it.
+        let shown = ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"];
+        let is_shown = target.strip_prefix("/proc/").is_some_and(|file| shown.contains(&file));
+        if target == "/proc" || target.starts_with("/proc/") && !is_shown {
+            return Err(wrong("the place in the container cannot be inside of /proc"));
         }
         if target == "/" {
             return Err(wrong("the place in the container cannot be its root"));
@@ -111,7 +117,11 @@ impl Mounts {
                 if wanted.alone { GraftSource::PathAlone(path) } else { GraftSource::Path(path) }
             }
             Kind::Volume(name) => {
+                let volumes = fresh.volumes();
                 let (volume, is_new) = volumes.create(name.as_deref(), wanted.labels, wanted.options)?;
+                if is_new && name.is_none() {
+                    fresh.add(&volume.name);
+                }
                 let data = volumes.place(&volume);
                 if !data.is_dir() {
                     return Err(CommandError::Usage(format!(
@@ -131,9 +141,9 @@ impl Mounts {
                 point.name = volume.name;
                 GraftSource::Path(data)
             }
-            Kind::Tmpfs(size, mode) => {
+            Kind::Tmpfs { size, mode, no_exec, no_suid } => {
                 "tmpfs".clone_into(&mut point.kind);
-                GraftSource::Tmpfs { size, mode }
+                GraftSource::Tmpfs { size, mode, no_exec, no_suid }
             }
         };
         self.grafts.push(Graft { target, source, read_only: point.read_only });

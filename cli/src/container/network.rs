@@ -83,6 +83,9 @@ impl ContainerNetwork {
             // Whatever it is called later.
             *name = Containers::of(services.store.root()).find(name)?.id;
         }
+        if !publish.is_empty() && matches!(choice, NetworkChoice::Host | NetworkChoice::None) {
+            eprintln!("warning: published ports are discarded when using {} network mode", args.network);
+        }
         let dns = args.dns.iter().map(|text| network::server(text)).collect::<Result<_, _>>()?;
         let (search, aliases) = (args.dns_search.clone(), args.network_alias.clone());
         Ok(Self { choice, publish, dns, search, aliases, root: services.root.clone() })

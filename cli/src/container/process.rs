@@ -10,7 +10,7 @@ use kiln_executor::spec::ProcessRequest;
 use crate::args::RunArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::request::{UsageError, limits, pairs};
+use crate::request::{UsageError, limit_checks, limits, pairs};
 
 /// The process that flags and image ask for together.
 ///
@@ -42,6 +42,9 @@ pub(crate) fn request(
             variables.set_variable(&name, &value);
         }
     }
+    if let Some(text) = args.env.iter().find(|text| text.is_empty() || text.starts_with('=')) {
+        return Err(UsageError::value("env", text, "a variable needs a name: -e NAME=VALUE").into());
+    }
     for (name, value) in pairs::variables(&args.env, environment) {
         variables.set_variable(&name, &value);
     }
@@ -72,6 +75,8 @@ pub(crate) fn request(
     let cpus = args.cpus.map(|cpus| (cpus * 1e9) as i64);
     request.nano_cpus = cpus;
     request.pids = args.pids_limit.filter(|&pids| pids > 0);
+    let processors = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
+    limit_checks::check(&request, processors)?;
     Ok(request)
 }
 
@@ -99,7 +104,13 @@ fn capabilities(args: &RunArgs) -> Result<Option<BTreeSet<String>>, UsageError> 
         }
         set.remove(&name);
     }
-    set.extend(args.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")).map(full));
+    for name in args.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
+        let name = full(name);
+        if !known.contains(&name) {
+            return Err(UsageError::value("cap-add", &name, "no capability is called so"));
+        }
+        set.insert(name);
+    }
     Ok(Some(set))
 }
 

@@ -23,6 +23,7 @@ pub(super) fn check(args: &RunArgs) -> Result<(), UsageError> {
         () if !network.publish.is_empty() || network.publish_all => {
             "port publishing and the container type network mode"
         }
+        () if !network.expose.is_empty() => "port exposing and the container type network mode",
         () => return Ok(()),
     };
     Err(UsageError::Conflict(format!("conflicting options: {conflict}")))

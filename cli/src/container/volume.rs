@@ -73,6 +73,43 @@ pub(crate) fn options(typed: &[String]) -> Result<BTreeMap<String, String>, Usag
     Ok(options)
 }
 
+/// Volumes that were made for a container that is no container yet: removed again unless they are kept.
+#[derive(Debug)]
+pub(crate) struct Fresh<'a> {
+    volumes: &'a Volumes,
+    names: Vec<String>,
+}
+
+impl<'a> Fresh<'a> {
+    /// None so far.
+    pub(crate) fn new(volumes: &'a Volumes) -> Self {
+        Self { volumes, names: Vec::new() }
+    }
+
+    pub(crate) fn volumes(&self) -> &'a Volumes {
+        self.volumes
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, name: &str) {
+        self.names.push(name.to_owned());
+    }
+
+    /// There is a container that has them.
+    pub(crate) fn keep(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // The error that led here tells more than one of the removal.
+            let _ = self.volumes.remove(name);
+        }
+    }
+}
+
 impl Volumes {
     /// The volumes of the same store.
     pub(crate) fn beside(containers: &Containers) -> Self {

@@ -1,6 +1,8 @@
 //! `--device` by name, `--allow device`, `--cdi-spec-dir`: what steps and containers may have of the machine's devices.
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 use kiln_executor::cdi::{self, DeviceRules};
 
@@ -9,6 +11,33 @@ use super::error::UsageError;
 /// Where specifications are looked for.
 pub(crate) fn directories(given: &[PathBuf]) -> Vec<PathBuf> {
     if given.is_empty() { cdi::DIRECTORIES.map(PathBuf::from).to_vec() } else { given.to_vec() }
+}
+
+/// The device at `host`, which may be a link to it, or all of a directory, each with its place at or below `inside`.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn nodes(host: &Path, inside: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let kind = std::fs::metadata(host)?.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
+        return Ok(vec![(host.to_owned(), inside.to_owned())]);
+    }
+    if !kind.is_dir() {
+        return Err(io::Error::other("it is no device"));
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(host)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        // What else is in there (links, sockets) is no device.
+        if kind.is_dir() || kind.is_char_device() || kind.is_block_device() {
+            found.extend(
+                nodes(&entry.path(), &inside.join(entry.file_name()))
+                    .or_else(|error| if kind.is_dir() { Ok(Vec::new()) } else { Err(error) })?,
+            );
+        }
+    }
+    if found.is_empty() { Err(io::Error::other("there is no device in it")) } else { Ok(found) }
 }
 
 /// What the steps of a build may have. What the command line gives to all of them is allowed by that.

@@ -82,7 +82,10 @@ impl MachineArgs {
         let (names, nodes): (Vec<String>, Vec<String>) =
             self.devices.iter().cloned().partition(|value| cdi::is_name(value));
         for node in &nodes {
-            request.devices.push(device(node)?);
+            let (host, inside) = device(node)?;
+            let found = devices::nodes(&host, &inside);
+            let problem = |error: std::io::Error| UsageError::value("device", node, &error.to_string());
+            request.devices.extend(found.map_err(problem)?);
         }
         let given = cdi::devices(&devices::directories(&self.cdi_spec_dirs), &names)
             .and_then(|given| cdi::apply(&given, request));
@@ -112,8 +115,12 @@ fn device(text: &str) -> Result<(PathBuf, PathBuf), UsageError> {
         [host, inside, rights] => (host, inside, rights),
         _ => return Err(wrong("expected HOST[:CONTAINER]")),
     };
-    if !host.starts_with("/dev/") || !inside.starts_with("/dev/") {
-        return Err(wrong("expected paths below /dev"));
+    if !host.starts_with('/') || !inside.starts_with('/') {
+        return Err(wrong("expected absolute paths"));
+    }
+    // A link of the host leads to a device; where it is to be found inside has to be said.
+    if !inside.starts_with("/dev/") {
+        return Err(wrong("expected a place below /dev in the container"));
     }
     // Rights of single devices are a device control group's; kiln shows a process only the nodes that it may open.
     if !["rwm", "rw"].contains(&rights) {

@@ -95,7 +95,8 @@ pub(super) fn mounts(inner: &Inner, exec: &Exec, inputs: &[Value]) -> Result<Mou
                 mounted.grafts.push(graft(source, cache.read_only));
             }
             MountKind::Tmpfs { size } => {
-                mounted.grafts.push(graft(GraftSource::Tmpfs { size: *size, mode: 0o1777 }, false));
+                let source = GraftSource::Tmpfs { size: *size, mode: 0o1777, no_exec: false, no_suid: false };
+                mounted.grafts.push(graft(source, false));
             }
             MountKind::Secret { id, required, access } => match inner.services.secrets.get(id) {
                 Some(secret) => {

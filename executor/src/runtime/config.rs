@@ -146,9 +146,10 @@ fn translate(
         GraftSource::Tree { tree, path } => stage.tree(tree, path, marks, plan.root_devices)?,
         GraftSource::Content(content) => (stage.content(content)?, Kind::File),
         GraftSource::Path(path) | GraftSource::PathAlone(path) => (path.clone(), kind_at(path)?),
-        GraftSource::Tmpfs { size, mode } => {
+        GraftSource::Tmpfs { size, mode, no_exec, .. } => {
             let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), format!("mode={mode:o}")];
             options.extend(size.map(|size| format!("size={size}")));
+            options.extend(no_exec.then(|| "noexec".to_owned()));
             let mount = MountBuilder::default().destination(target).typ("tmpfs").source("tmpfs");
             return Ok((built(mount.options(options).build())?, Kind::Directory));
         }

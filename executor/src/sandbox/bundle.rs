@@ -74,6 +74,12 @@ pub enum GraftSource {
         size: Option<u64>,
         /// The permission bits of its root.
         mode: u32,
+        /// Whether programs on it cannot be executed.
+        #[serde(default)]
+        no_exec: bool,
+        /// Whether those gain nothing by their owner.
+        #[serde(default)]
+        no_suid: bool,
     },
 }
 

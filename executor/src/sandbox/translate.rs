@@ -169,14 +169,16 @@ pub(super) fn text(path: &std::path::Path) -> Result<String, SandboxError> {
 }
 
 fn translate_graft(graft: &Graft) -> Mount {
-    let flags = MountFlags { set: if graft.read_only { READ_ONLY } else { 0 }, clear: 0 };
+    let mut flags = MountFlags { set: if graft.read_only { READ_ONLY } else { 0 }, clear: 0 };
     let what = match &graft.source {
         GraftSource::Tree { tree, path } => Mounted::Tree { tree: tree.clone(), path: path.clone() },
         // With what is mounted below it, as Docker has it; in a user namespace the kernel refuses to uncover what that hides.
         GraftSource::Path(source) => Mounted::Bind { source: source.clone(), recursive: true },
         GraftSource::PathAlone(source) => Mounted::Bind { source: source.clone(), recursive: false },
         GraftSource::Content(content) => Mounted::Content(content.clone()),
-        GraftSource::Tmpfs { size, mode } => {
+        GraftSource::Tmpfs { size, mode, no_exec, no_suid } => {
+            flags.set |= if *no_exec { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+            flags.set |= if *no_suid { libc::MOUNT_ATTR_NOSUID } else { 0 };
             let mut options = vec![("mode".to_owned(), format!("{mode:o}"))];
             options.extend(size.map(|size| ("size".to_owned(), size.to_string())));
             Mounted::Tmpfs(options)

@@ -245,7 +245,7 @@ fn grafts_show_files_trees_and_memory(fixture: &Fixture) {
         .graft(graft("/sub", GraftSource::Tree { tree: both, path: "/sub".into() }, true))
         .graft(graft("/single", GraftSource::Tree { tree: single, path: "sub".into() }, true))
         .graft(graft("/run/secret", GraftSource::Content(secret), true))
-        .graft(graft("/tmpfs", GraftSource::Tmpfs { size: Some(1 << 20), mode: 0o755 }, false))
+        .graft(graft("/tmpfs", GraftSource::Tmpfs { size: Some(1 << 20), mode: 0o755, no_exec: true, no_suid: true }, false))
         .graft(graft("/cache", GraftSource::Path(fixture.path("two")), false));
     let done = step.run();
     assert_eq!(

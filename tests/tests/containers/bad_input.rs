@@ -57,3 +57,62 @@ fn each_mistake_has_its_code_and_leaves_nothing() {
         }
     }
 }
+
+#[test]
+fn what_fails_late_leaves_nothing_either() {
+    for world in World::each() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("its address").port();
+        let port = format!("-p 127.0.0.1:{port}:80");
+        for (flags, command, code, says) in [
+            (&*port, "true", 125, "in use"),
+            ("", "no-such-program", 127, "no-such-program"),
+            ("", "/etc/passwd", 126, "/etc/passwd"),
+            ("-u nobody-here", "true", 125, "nobody-here"),
+            ("-w /bin/busybox", "true", 125, "/bin/busybox"),
+            ("-m 1m", "true", 125, "minimum"),
+            ("--memory-reservation 1g -m 10m", "true", 125, "larger"),
+            ("--cpuset-cpus 4000", "true", 125, "cpuset"),
+            ("--sysctl kernel.no-such=1", "true", 125, "kernel.no-such"),
+            ("--device /dev/no-such", "true", 125, "/dev/no-such"),
+            ("--mount type=bind,source=/no/such,target=/m", "true", 125, "/no/such"),
+            ("--mount type=volume,source=../up,target=/m", "true", 125, "../up"),
+            ("--volumes-from nobody", "true", 125, "nobody"),
+            ("--network nobody", "true", 125, "nobody"),
+            ("--network container:nobody", "true", 125, "nobody"),
+            ("--runtime no-such-runtime", "true", 125, "no-such-runtime"),
+            ("--security-opt seccomp=/no/such", "true", 125, "/no/such"),
+            ("--cidfile /no/such/cid", "true", 125, "/no/such/cid"),
+        ] {
+            for how in ["run", "run -d", "run --rm"] {
+                let line = format!("{how} --name late -v /anonymous {flags} busybox {command}");
+                let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+                let outcome = world.words(&words);
+                assert_eq!(outcome.code, code, "{line}: {outcome}");
+                assert!(outcome.stderr.contains(says), "{line}: {outcome}");
+                assert!(outcome.stderr.lines().count() <= 2, "{line}: {outcome}");
+                assert_eq!(world.kept(), 0, "{line}");
+                let volumes = std::fs::read_dir(world.store().join("volumes")).map_or(0, Iterator::count);
+                assert_eq!(volumes, 0, "{line}");
+            }
+        }
+        drop(taken);
+        kiln_tests::settle(&world.store());
+        assert!(!kiln_tests::has_mounts(&world.store()));
+        // Nothing of what failed keeps the image's layers.
+        world.line("rmi busybox").success();
+        world.line("prune -a -f").success();
+        assert_eq!(std::fs::read_dir(world.store().join("layers")).expect("layers").count(), 0);
+    }
+}
+
+#[test]
+fn volumes_that_do_not_exist_are_named() {
+    let world = World::new();
+    for words in ["volume inspect nosuch", "volume rm nosuch"] {
+        world.line(words).failure(1).says(["no such volume", "nosuch"]);
+    }
+    // One that is only named is made, as Docker does it.
+    world.line("run --rm -v fresh:/d busybox true").success();
+    world.line("volume inspect fresh").success();
+}

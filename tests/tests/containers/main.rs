@@ -1,7 +1,9 @@
 //! Containers for daily use: a test file a family of commands, as root and as an ordinary user.
 
 mod bad_input;
+mod cases;
 mod changes;
+mod checklist;
 mod copying;
 mod database;
 mod exec;
@@ -13,7 +15,6 @@ mod interactive;
 mod lifecycle;
 mod listing;
 mod logs;
-mod moby;
 mod pausing;
 mod restart;
 mod sharing;

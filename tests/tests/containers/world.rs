@@ -96,6 +96,18 @@ impl World {
         }
     }
 
+    /// Removes all containers, and their volumes that nobody named.
+    pub(crate) fn tidy(&self) {
+        if self.kept() == 0 {
+            return;
+        }
+        let all = self.env.kiln(["ps", "-aq", "--no-trunc"]).run().stdout();
+        let all: Vec<&str> = all.split_whitespace().collect();
+        if !all.is_empty() {
+            self.env.kiln([&["rm", "-f", "-v"], all.as_slice()].concat()).run();
+        }
+    }
+
     /// Names in `containers/` of the store that are containers.
     pub(crate) fn kept(&self) -> usize {
         let Ok(entries) = std::fs::read_dir(self.store().join("containers")) else { return 0 };
@@ -105,10 +117,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let all = self.env.kiln(["ps", "-aq", "--no-trunc"]).run().stdout();
-        let all: Vec<&str> = all.split_whitespace().collect();
-        if !all.is_empty() {
-            self.env.kiln([&["rm", "-f", "-v"], all.as_slice()].concat()).run();
-        }
+        self.tidy();
     }
 }

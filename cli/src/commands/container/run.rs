@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
     services.launcher()?;
     let image = image::find_or_pull(args, services)?;
     let made = create::create(args, &image, services, in_background || !args.rm)?;
-    write_id(args, &made)?;
+    write_id(args, &made, services)?;
     if !in_background {
         return in_foreground(&made, args, services);
     }
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
         Ok(Some(End::Detached)) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             if !made.container.state().is_ok_and(|state| state.status.is_active()) {
-                made.discard(&services.store);
+                discard(args, &made, services);
             }
             Err(error.into())
         }
@@ -67,19 +67,28 @@ pub(crate) fn run(args: &RunArgs, services: &Services) -> Result<ExitCode, Comma
 pub(crate) fn create(args: &RunArgs, services: &Services) -> Result<ExitCode, CommandError> {
     let image = image::find_or_pull(args, services)?;
     let made = create::create(args, &image, services, true)?;
-    write_id(args, &made)?;
+    write_id(args, &made, services)?;
     print(&format!("{}\n", made.container.id))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_id(args: &RunArgs, made: &Made) -> Result<(), CommandError> {
+fn write_id(args: &RunArgs, made: &Made, services: &Services) -> Result<(), CommandError> {
     let Some(path) = &args.keep.cidfile else { return Ok(()) };
     let written = std::fs::File::create_new(path)
         .and_then(|mut file| io::Write::write_all(&mut file, made.container.id.as_bytes()));
     written.map_err(|cause| {
-        let _ = made.container.remove(&made.containers);
+        made.discard(&services.store);
         CommandError::File { verb: "write", what: "container id", path: path.clone(), cause }
     })
+}
+
+/// Takes a container away that did not start, with the file that has its id.
+fn discard(args: &RunArgs, made: &Made, services: &Services) {
+    made.discard(&services.store);
+    if let Some(path) = &args.keep.cidfile {
+        // What cannot be removed now is in nobody's way.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// A container's exit code as a process's.
@@ -117,7 +126,7 @@ fn in_foreground(made: &Made, args: &RunArgs, services: &Services) -> Result<Exi
             if let Some(advice) = report::advice(&message) {
                 eprintln!("help: {advice}");
             }
-            made.discard(&services.store);
+            discard(args, made, services);
             Ok(ExitCode::from(code))
         }
         Outcome::Ended(code, out_of_memory) => {

@@ -42,7 +42,8 @@ pub(super) enum Kind {
     Bind(PathBuf, bool),
     /// A name, or none for one that goes with the container.
     Volume(Option<String>),
-    Tmpfs(Option<u64>, u32),
+    /// Bytes and permission bits, and what is refused of programs on it.
+    Tmpfs { size: Option<u64>, mode: u32, no_exec: bool, no_suid: bool },
 }
 
 /// Without `.`, empty parts and a slash at the end.
@@ -139,7 +140,7 @@ pub(super) fn long(text: &str) -> Result<Wanted, CommandError> {
         ("bind", Some(source)) => Kind::Bind(absolute(&source)?, false),
         ("bind", None) => return Err(wrong("source is required for a bind")),
         ("volume", source) => Kind::Volume(source.filter(|name| !name.is_empty())),
-        ("tmpfs", None) => Kind::Tmpfs(size, mode),
+        ("tmpfs", None) => Kind::Tmpfs { size, mode, no_exec: true, no_suid: true },
         ("tmpfs", Some(_)) => return Err(wrong("a tmpfs has no source")),
         (other, _) => return Err(wrong(&format!("unknown type `{other}`: expected bind, volume or tmpfs"))),
     };
@@ -165,6 +166,8 @@ fn fields(text: &str) -> Vec<String> {
 pub(super) fn tmpfs(text: &str) -> Result<Wanted, CommandError> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     let (mut size, mut mode, mut read_only) = (None, 0o1777, false);
+    // Docker's defaults; devices are refused in any case.
+    let (mut no_exec, mut no_suid) = (true, true);
     for option in options.split(',') {
         match option.split_once('=') {
             Some(("size", value)) => size = Some(limits::bytes("tmpfs", value)?),
@@ -172,11 +175,27 @@ pub(super) fn tmpfs(text: &str) -> Result<Wanted, CommandError> {
                 mode = u32::from_str_radix(value, 8)
                     .map_err(|_| UsageError::value("tmpfs", text, "mode is not octal"))?;
             }
-            None if option == "ro" => read_only = true,
-            _ => {}
+            None => match option {
+                "ro" => read_only = true,
+                "exec" => no_exec = false,
+                "suid" => no_suid = false,
+                "" | "rw" | "noexec" | "nosuid" | "nodev" | "noatime" | "relatime" | "nodiratime"
+                | "private" | "rprivate" => {}
+                _ => {
+                    let problem =
+                        format!("unknown option `{option}`: there are size, mode, ro, exec and suid");
+                    return Err(UsageError::value("tmpfs", text, &problem).into());
+                }
+            },
+            Some(_) => {
+                return Err(
+                    UsageError::value("tmpfs", text, "there are size, mode, ro, exec and suid").into()
+                );
+            }
         }
     }
-    Ok(Wanted { read_only, ..Wanted::new(Kind::Tmpfs(size, mode), target.to_owned()) })
+    let kind = Kind::Tmpfs { size, mode, no_exec, no_suid };
+    Ok(Wanted { read_only, ..Wanted::new(kind, target.to_owned()) })
 }
 
 #[cfg(test)]

@@ -469,12 +469,14 @@ impl<'a> Supervisor<'a> {
             Outcome::NotStarted(code, message) => Some((*code, message.clone())),
             _ => None,
         };
-        self.listener = None;
         if self.config.auto_remove {
+            self.listener = None;
             // What cannot be removed is found by `kiln rm`.
             let _ = super::removal::remove(&self.containers, &self.container, &self.config);
         } else {
+            // First: whoever is not heard any more reads there how it ended.
             self.write_state();
+            self.listener = None;
             let _ = std::fs::remove_file(self.container.path.join("socket"));
         }
         self.lock = None;

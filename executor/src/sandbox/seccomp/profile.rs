@@ -29,6 +29,9 @@ pub enum ProfileError {
     /// It refuses a call that kiln has no number for, and allows what it does not name.
     #[error("the system call profile refuses `{0}`, which is not known, and allows what it does not name")]
     Unknown(String),
+    /// Fields that say the same.
+    #[error("the system call profile has both `{0}` and `{1}`: use one of them")]
+    Both(&'static str, &'static str),
     /// The kernel takes 4096 instructions.
     #[error("the system call profile is too long: {0} instructions, of 4096")]
     Long(usize),
@@ -124,6 +127,13 @@ fn version(text: &str) -> Option<(u32, u32)> {
 /// Compiles the profile in `text`.
 pub(crate) fn compile(text: &str, machine: Machine) -> Result<Vec<sock_filter>, ProfileError> {
     let file: File = serde_json::from_str(text)?;
+    let has = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list: &Vec<_>| !list.is_empty());
+    if has(&file.architectures) && file.arch_map.as_ref().is_some_and(|map| !map.is_empty()) {
+        return Err(ProfileError::Both("architectures", "archMap"));
+    }
+    if file.syscalls.iter().flatten().any(|rule| rule.name.is_some() && has(&rule.names)) {
+        return Err(ProfileError::Both("name", "names"));
+    }
     let default = action(&file.default_action, file.default_errno_ret)?;
     let mut program = Program::default();
     for (entry, (arch, column)) in ENTRIES.into_iter().enumerate() {
