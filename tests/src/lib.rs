@@ -4,6 +4,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | `env`, `outcome` | [`TestEnv`]: a directory, a store, a clean environment, a user; [`Outcome`] of one command |
+//! | `machines` | [`Machines`]: stores that build the same beside each other |
 //! | `binary` | where the kiln binary is |
 //! | `base` | busybox and Debian base images from the machine's own packages |
 //! | `image`, `layer` | [`Image`] read back from an OCI layout or tar; [`Entry`] of a layer |
@@ -22,6 +23,7 @@ mod docker;
 mod env;
 mod image;
 mod layer;
+mod machines;
 mod outcome;
 mod peer;
 mod process;
@@ -35,6 +37,7 @@ pub use docker::Docker;
 pub use env::{Invocation, TestEnv};
 pub use image::Image;
 pub use layer::{Entry, Kind, merge, read_layer, sha256};
+pub use machines::{Machines, steps_ran};
 pub use outcome::Outcome;
 pub use peer::{Peer, is_root, skipped};
 pub use process::{has_mounts, is_running, processes_of, settle, wait_until};

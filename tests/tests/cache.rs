@@ -1,18 +1,13 @@
 //! What runs again and what does not.
 
-use kiln_tests::{Progress, TestEnv};
+use kiln_tests::{TestEnv, steps_ran};
 
 /// Builds into the store, and gives the names of the steps that were performed.
 #[track_caller]
 fn ran<const N: usize>(env: &TestEnv, arguments: [&str; N]) -> Vec<String> {
     let context = env.path("context").display().to_string();
     let words = ["build", "--progress=rawjson", "--tag=app"].into_iter().chain(arguments).chain([&*context]);
-    let outcome = env.kiln(words).run().success();
-    let progress = Progress::read(&outcome.stderr);
-    assert!(!progress.steps.is_empty(), "no status lines in {outcome}");
-    // Sources and exports are not steps of the Dockerfile.
-    let runs = |name: &&str| ["RUN ", "COPY ", "ADD ", "WORKDIR "].iter().any(|word| name.contains(word));
-    progress.ran().into_iter().filter(runs).map(str::to_owned).collect()
+    steps_ran(&env.kiln(words).run().success())
 }
 
 fn names(expected: &[&str]) -> Vec<String> {

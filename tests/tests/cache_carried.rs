@@ -1,9 +1,9 @@
 //! `kiln cache export` and `import`: cache mounts and results go from machine to machine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use kiln_tests::{Login, Outcome, Progress, Registry, TestEnv};
+use kiln_tests::{Login, Machines, Registry, steps_ran};
 
 /// Counts the builds in a cache, and forgets one thing as another comes.
 const DOCKERFILE: &str = "\
@@ -16,55 +16,13 @@ RUN --mount=type=cache,target=/cache,id=counter,uid=7,gid=8,mode=0750 \
     { cat /cache/rounds; ls -ln /cache; stat -c '%u:%g %a %h' /cache /cache/sub /cache/sub/big; } > /seen
 ";
 
-/// Machines that share a base image and a build file.
-struct Machines {
-    env: TestEnv,
-}
-
-impl Machines {
-    fn new() -> Self {
-        let env = TestEnv::new();
-        env.busybox().file("Dockerfile", DOCKERFILE);
-        let image = env.path("base.tar").display().to_string();
-        env.kiln(["save", "-o", &*image, "busybox"]).run().success();
-        Self { env }
-    }
-
-    fn store(&self, name: &str) -> PathBuf {
-        let root = self.env.path(&format!("store-{name}"));
-        if !root.exists() {
-            let image = self.env.path("base.tar");
-            self.on_new(&root, ["load", "-i", &image.display().to_string()]).success();
-        }
-        root
-    }
-
-    fn on_new<const N: usize>(&self, root: &Path, words: [&str; N]) -> Outcome {
-        let root = root.display().to_string();
-        self.env.kiln(["--root", &*root].into_iter().chain(words)).run()
-    }
-
-    fn on<const N: usize>(&self, name: &str, words: [&str; N]) -> Outcome {
-        self.on_new(&self.store(name), words)
-    }
-
-    /// Builds on a machine; gives what the step has seen, and what was performed.
-    #[track_caller]
-    fn build(&self, name: &str, round: &str) -> (String, Vec<String>) {
-        let out = self.env.path(&format!("out-{name}-{round}")).display().to_string();
-        let round = format!("ROUND={round}");
-        let context = self.env.path("context").display().to_string();
-        let to = format!("type=local,dest={out}");
-        let words = ["build", "--progress=rawjson", "--build-arg", &round, "-o", &to, &context];
-        let built = self.on(name, words).success();
-        let progress = Progress::read(&built.stderr);
-        let ran = progress.ran().into_iter().filter(|name| name.contains("RUN")).map(str::to_owned).collect();
-        (fs::read_to_string(Path::new(&out).join("seen")).expect("a file of the image"), ran)
-    }
-
-    fn place(&self, name: &str) -> String {
-        self.env.path(name).display().to_string()
-    }
+/// Builds on a machine; gives what the step has seen, and what was performed.
+#[track_caller]
+fn build(machines: &Machines, machine: &str, round: &str) -> (String, Vec<String>) {
+    let out = machines.place(&format!("out-{machine}-{round}"));
+    let (argument, to) = (format!("ROUND={round}"), format!("type=local,dest={out}"));
+    let built = machines.build(machine, ["--build-arg", &argument, "-o", &to]).success();
+    (fs::read_to_string(Path::new(&out).join("seen")).expect("a file of the image"), steps_ran(&built))
 }
 
 /// The rounds of which the step knows.
@@ -79,9 +37,9 @@ fn bytes(directory: &str) -> u64 {
 
 #[test]
 fn a_new_machine_goes_on_with_the_cache_of_the_one_before() {
-    let machines = Machines::new();
+    let machines = Machines::new(DOCKERFILE);
     let place = machines.place("carried");
-    let (first, ran) = machines.build("a", "1");
+    let (first, ran) = build(&machines, "a", "1");
     assert_eq!((rounds(&first), ran.len()), (vec!["1"], 1));
     let told = machines.on("a", ["cache", "export", &place]).success();
     assert!(told.text().contains("cache mount counter: exported"), "{told}");
@@ -89,9 +47,9 @@ fn a_new_machine_goes_on_with_the_cache_of_the_one_before() {
     let told = machines.on("b", ["cache", "import", &place]).success();
     assert!(told.text().contains("cache mount counter: imported"), "{told}");
     // The same build has nothing to do, another goes on.
-    let (same, ran) = machines.build("b", "1");
+    let (same, ran) = build(&machines, "b", "1");
     assert_eq!((&same, ran.len()), (&first, 0));
-    let (second, ran) = machines.build("b", "2");
+    let (second, ran) = build(&machines, "b", "2");
     assert_eq!((rounds(&second), ran.len()), (vec!["1", "2"], 1));
     // Owners, modes and links came along, and what the first round removed is not there.
     assert!(
@@ -105,9 +63,9 @@ fn a_new_machine_goes_on_with_the_cache_of_the_one_before() {
 
 #[test]
 fn only_what_changed_is_exported_again() {
-    let machines = Machines::new();
+    let machines = Machines::new(DOCKERFILE);
     let place = machines.place("carried");
-    machines.build("a", "1");
+    build(&machines, "a", "1");
     machines.on("a", ["cache", "export", &place]).success();
     let before = bytes(&place);
     assert!(before > 2_000_000, "{before}");
@@ -115,67 +73,67 @@ fn only_what_changed_is_exported_again() {
     assert!(told.text().contains("counter: unchanged") && told.text().contains(", 0 of them new"), "{told}");
 
     machines.on("b", ["cache", "import", &place]).success();
-    machines.build("b", "2");
+    build(&machines, "b", "2");
     machines.on("b", ["cache", "export", &place]).success();
     let grown = bytes(&place) - before;
     assert!(grown < 100_000, "the second export took {grown} bytes");
 
     machines.on("c", ["cache", "import", &place]).success();
-    let (third, _) = machines.build("c", "3");
+    let (third, _) = build(&machines, "c", "3");
     assert_eq!(rounds(&third), ["1", "2", "3"]);
     assert!(third.contains("only-3") && !third.contains("only-1") && !third.contains("only-2"), "{third}");
 }
 
 #[test]
 fn a_cache_fits_in_a_file_and_in_a_registry() {
-    let machines = Machines::new();
-    machines.build("a", "1");
+    let machines = Machines::new(DOCKERFILE);
+    build(&machines, "a", "1");
     let Some(registry) = Registry::start(Login::Open) else { return };
     for (machine, place) in [("b", machines.place("carried.tar")), ("c", registry.name("caches/app:main"))] {
         machines.on("a", ["cache", "export", &place]).success();
         machines.on(machine, ["cache", "import", &place]).success();
-        let (second, _) = machines.build(machine, "2");
+        let (second, _) = build(&machines, machine, "2");
         assert_eq!(rounds(&second), ["1", "2"], "from {place}");
     }
 }
 
 #[test]
 fn a_build_that_writes_its_results_leaves_the_cache_mounts_there() {
-    let machines = Machines::new();
+    let machines = Machines::new(DOCKERFILE);
     let place = machines.place("carried");
-    machines.build("a", "1");
+    build(&machines, "a", "1");
     machines.on("a", ["cache", "export", "--mounts", &place]).success();
     let to = format!("type=local,dest={place},mode=max");
     let context = machines.place("context");
     machines.on("a", ["build", "--build-arg", "ROUND=1", "--cache-to", &to, &context]).success();
     machines.on("b", ["cache", "import", &place]).success();
-    let (same, ran) = machines.build("b", "1");
+    let (same, ran) = build(&machines, "b", "1");
     assert_eq!((rounds(&same), ran.len()), (vec!["1"], 0));
-    assert_eq!(rounds(&machines.build("b", "2").0), ["1", "2"]);
+    assert_eq!(rounds(&build(&machines, "b", "2").0), ["1", "2"]);
 }
 
 #[test]
 fn a_cache_mount_that_is_here_stays_unless_it_is_to_be_replaced() {
-    let machines = Machines::new();
+    let machines = Machines::new(DOCKERFILE);
     let place = machines.place("carried");
-    machines.build("a", "1");
+    build(&machines, "a", "1");
     machines.on("a", ["cache", "export", &place]).success();
-    machines.build("b", "other");
+    build(&machines, "b", "other");
     let told = machines.on("b", ["cache", "import", &place]).success();
     assert!(told.text().contains("counter: kept as it is here"), "{told}");
-    assert_eq!(rounds(&machines.build("b", "2").0), ["other", "2"]);
+    assert_eq!(rounds(&build(&machines, "b", "2").0), ["other", "2"]);
     machines.on("b", ["cache", "import", "--replace", "--id", "counter", &place]).success();
-    assert_eq!(rounds(&machines.build("b", "3").0), ["1", "3"]);
+    assert_eq!(rounds(&build(&machines, "b", "3").0), ["1", "3"]);
 }
 
 #[test]
 fn a_cache_that_is_not_there_or_is_damaged_costs_nothing() {
-    let machines = Machines::new();
+    let machines = Machines::new(DOCKERFILE);
     let place = machines.place("carried");
     let told = machines.on("b", ["cache", "import", &place]).success();
     assert!(told.text().contains("there is no cache at"), "{told}");
 
-    machines.build("a", "1");
+    build(&machines, "a", "1");
     machines.on("a", ["cache", "export", &place]).success();
     let blobs = fs::read_dir(Path::new(&place).join("blobs/sha256")).unwrap();
     let largest = blobs.map(|blob| blob.unwrap().path()).max_by_key(|blob| fs::metadata(blob).unwrap().len());
@@ -186,5 +144,5 @@ fn a_cache_that_is_not_there_or_is_damaged_costs_nothing() {
     let told = machines.on("b", ["cache", "import", &place]).failure(1);
     assert!(told.stderr.contains("sha256:"), "{told}");
     machines.on("b", ["fsck"]).success();
-    assert_eq!(rounds(&machines.build("b", "2").0), ["2"], "nothing of it was taken");
+    assert_eq!(rounds(&build(&machines, "b", "2").0), ["2"], "nothing of it was taken");
 }

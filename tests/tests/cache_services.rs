@@ -11,7 +11,7 @@ use axum::extract::{Path as Name, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use kiln_tests::{Outcome, Progress, TestEnv};
+use kiln_tests::{Machines, Outcome, steps_ran};
 use serde_json::{Value, json};
 
 /// A layer that goes in one piece, and one that does not.
@@ -22,53 +22,22 @@ COPY a /a
 RUN cat /a > /from-a
 ";
 
-/// Machines that share a base image and a build file.
-struct Machines {
-    env: TestEnv,
-    variables: Vec<(&'static str, String)>,
+fn machines<const N: usize>(variables: [(&'static str, &str); N]) -> Machines {
+    let machines = Machines::new(DOCKERFILE).with(variables);
+    machines.env.file("a", "1");
+    machines
 }
 
-impl Machines {
-    fn new(variables: Vec<(&'static str, String)>) -> Self {
-        let env = TestEnv::new();
-        env.busybox().file("a", "1").file("Dockerfile", DOCKERFILE);
-        let image = env.path("base.tar").display().to_string();
-        env.kiln(["save", "-o", &*image, "busybox"]).run().success();
-        Self { env, variables }
-    }
-
-    #[track_caller]
-    fn build<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Outcome {
-        self.build_with("rawjson", name, arguments)
-    }
-
-    /// A build whose warnings are to be read.
-    #[track_caller]
-    fn warns<const N: usize>(&self, arguments: [&str; N]) -> Outcome {
-        self.build_with("plain", "a", arguments)
-    }
-
-    #[track_caller]
-    fn build_with<const N: usize>(&self, progress: &str, name: &str, arguments: [&str; N]) -> Outcome {
-        let root = self.env.path(&format!("store-{name}")).display().to_string();
-        if !Path::new(&root).exists() {
-            let image = self.env.path("base.tar").display().to_string();
-            self.env.kiln(["--root", &*root, "load", "-i", &*image]).run().success();
-        }
-        let context = self.env.path("context").display().to_string();
-        let words = ["--root", &*root, "build", "--progress", progress];
-        let words = words.into_iter().chain(arguments).chain([&*context]);
-        let mut command = self.env.kiln(words);
-        for (name, value) in &self.variables {
-            command = command.env(name, value);
-        }
-        command.run().success()
-    }
+fn ran<const N: usize>(machines: &Machines, machine: &str, arguments: [&str; N]) -> usize {
+    steps_ran(&machines.build(machine, arguments).success()).len()
 }
 
-fn ran(outcome: &Outcome) -> usize {
-    let progress = Progress::read(&outcome.stderr);
-    progress.ran().into_iter().filter(|name| name.contains("RUN ") || name.contains("COPY ")).count()
+/// A build whose warnings are to be read.
+#[track_caller]
+fn warns<const N: usize>(machines: &Machines, arguments: [&str; N]) -> Outcome {
+    let context = machines.place("context");
+    let words = ["build", "--progress=plain"].into_iter().chain(arguments).chain([&*context]);
+    machines.on("a", words).success()
 }
 
 /// Runs a server on a thread of its own, until the test's process ends, and gives its address.
@@ -115,12 +84,12 @@ fn s3(root: &Path) -> String {
 fn a_bucket_spares_another_machine_all_steps() {
     let bucket = tempfile::tempdir().expect("a directory");
     let address = s3(bucket.path());
-    let keys = vec![("AWS_ACCESS_KEY_ID", KEY.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned())];
-    let machines = Machines::new(keys);
+    let keys = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let machines = machines(keys);
     let place = format!(
         "type=s3,region=us-east-1,bucket=cache,name=app,prefix=team/,endpoint_url={address},use_path_style=true"
     );
-    assert_eq!(ran(&machines.build("a", ["--cache-to", &format!("{place},mode=max")])), 3);
+    assert_eq!(ran(&machines, "a", ["--cache-to", &format!("{place},mode=max")]), 3);
     assert!(bucket.path().join("cache/team/manifests/app.kiln.json").is_file());
     let blobs = || std::fs::read_dir(bucket.path().join("cache/team/blobs")).expect("blobs").count();
     let before = blobs();
@@ -128,13 +97,13 @@ fn a_bucket_spares_another_machine_all_steps() {
 
     let out = machines.env.path("out").display().to_string();
     let to = format!("type=local,dest={out}");
-    assert_eq!(ran(&machines.build("b", ["--cache-from", &place, "-o", &to])), 0);
+    assert_eq!(ran(&machines, "b", ["--cache-from", &place, "-o", &to]), 0);
     assert_eq!(std::fs::metadata(Path::new(&out).join("large")).expect("a file").len(), 70_000_000);
 
     // Another file: two steps more, and nothing else is sent.
     machines.env.file("a", "2");
     let to = format!("{place},mode=max");
-    assert_eq!(ran(&machines.build("b", ["--cache-from", &place, "--cache-to", &to])), 2);
+    assert_eq!(ran(&machines, "b", ["--cache-from", &place, "--cache-to", &to]), 2);
     assert_eq!(blobs(), before + 2);
 }
 
@@ -144,17 +113,17 @@ fn a_bucket_that_cannot_be_used_is_a_warning() {
     let address = s3(bucket.path());
     let place = format!("type=s3,region=us-east-1,bucket=cache,endpoint_url={address},use_path_style=true");
     // No keys at all, keys that are not theirs, a bucket that is not there.
-    let nobody = Machines::new(vec![]);
-    let told = nobody.warns(["--cache-to", &place, "--cache-from", &place]);
+    let nobody = machines([]);
+    let told = warns(&nobody, ["--cache-to", &place, "--cache-from", &place]);
     assert!(told.stderr.contains("AWS_ACCESS_KEY_ID"), "{told}");
-    let wrong = vec![("AWS_ACCESS_KEY_ID", KEY.to_owned()), ("AWS_SECRET_ACCESS_KEY", "wrong".to_owned())];
-    let stranger = Machines::new(wrong);
-    let told = stranger.warns(["--cache-to", &place]);
+    let wrong = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", "wrong")];
+    let stranger = machines(wrong);
+    let told = warns(&stranger, ["--cache-to", &place]);
     assert!(told.stderr.contains("the bucket") || told.stderr.contains("denied"), "{told}");
     assert!(!told.stderr.contains("X-Amz-Signature"), "a signature was shown: {told}");
-    let right = vec![("AWS_ACCESS_KEY_ID", KEY.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned())];
-    let machines = Machines::new(right);
-    let told = machines.warns(["--cache-to", &place.replace("bucket=cache", "bucket=other")]);
+    let right = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let machines = machines(right);
+    let told = warns(&machines, ["--cache-to", &place.replace("bucket=cache", "bucket=other")]);
     assert!(told.stderr.contains("other"), "{told}");
 }
 
@@ -263,29 +232,28 @@ fn actions() -> (String, Shared) {
 #[test]
 fn the_service_of_github_actions_spares_another_machine_all_steps() {
     let (address, service) = actions();
-    let runner =
-        vec![("ACTIONS_RESULTS_URL", format!("{address}/")), ("ACTIONS_RUNTIME_TOKEN", TOKEN.to_owned())];
-    let machines = Machines::new(runner);
-    assert_eq!(ran(&machines.build("a", ["--cache-to", "type=gha,mode=max,scope=main"])), 3);
+    let runner = [("ACTIONS_RESULTS_URL", &*address), ("ACTIONS_RUNTIME_TOKEN", TOKEN)];
+    let machines = machines(runner);
+    assert_eq!(ran(&machines, "a", ["--cache-to", "type=gha,mode=max,scope=main"]), 3);
     let uploads = || service.lock().expect("no panic").uploads;
     assert_eq!(uploads(), 5, "four layers and the document");
-    assert_eq!(ran(&machines.build("b", ["--cache-from", "type=gha,scope=main"])), 0);
+    assert_eq!(ran(&machines, "b", ["--cache-from", "type=gha,scope=main"]), 0);
     // Another scope has its own document, and the layers are there already.
-    assert_eq!(ran(&machines.build("c", ["--cache-from", "type=gha,scope=other"])), 3);
+    assert_eq!(ran(&machines, "c", ["--cache-from", "type=gha,scope=other"]), 3);
     machines.env.file("a", "2");
     let both = ["--cache-from", "type=gha,scope=main", "--cache-to", "type=gha,mode=max,scope=main"];
-    assert_eq!(ran(&machines.build("b", both)), 2);
+    assert_eq!(ran(&machines, "b", both), 2);
     assert_eq!(uploads(), 8, "two layers and a document more");
     // The newest document counts.
-    assert_eq!(ran(&machines.build("d", ["--cache-from", "type=gha,scope=main"])), 0);
+    assert_eq!(ran(&machines, "d", ["--cache-from", "type=gha,scope=main"]), 0);
 }
 
 #[test]
 fn outside_of_github_actions_its_cache_is_a_warning_that_says_what_is_missing() {
-    let told = Machines::new(vec![]).warns(["--cache-to", "type=gha", "--cache-from", "type=gha"]);
+    let told = warns(&machines([]), ["--cache-to", "type=gha", "--cache-from", "type=gha"]);
     assert!(told.stderr.contains("ACTIONS_RESULTS_URL is not set"), "{told}");
     let (address, _service) = actions();
-    let wrong = vec![("ACTIONS_RESULTS_URL", address), ("ACTIONS_RUNTIME_TOKEN", "expired".to_owned())];
-    let told = Machines::new(wrong).warns(["--cache-to", "type=gha"]);
+    let wrong = [("ACTIONS_RESULTS_URL", &*address), ("ACTIONS_RUNTIME_TOKEN", "expired")];
+    let told = warns(&machines(wrong), ["--cache-to", "type=gha"]);
     assert!(told.stderr.contains("wants a login") && !told.stderr.contains("expired"), "{told}");
 }
