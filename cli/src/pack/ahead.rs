@@ -112,6 +112,16 @@ impl Ahead {
     }
 }
 
+/// Nobody waits for a layer any more, however its packing has ended.
+struct Done<'a>(&'a Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.lock().current = None;
+        self.0.changed.notify_all();
+    }
+}
+
 fn pack_all(store: &Store, shared: &Shared, compression: Compression) {
     // The steps come first. The threads that compress are started here and begin as this one is.
     let _ = rustix::process::nice(19);
@@ -130,9 +140,8 @@ fn pack_all(store: &Store, shared: &Shared, compression: Compression) {
                 work = shared.wait(work);
             }
         };
+        let _done = Done(shared);
         // What fails here is met again, and told, when the image is packed.
         let _ = pack_one(store, &layer, compression, None, &nowhere);
-        shared.lock().current = None;
-        shared.changed.notify_all();
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use kiln_cache::Store;
 use kiln_core::Digest;
-use kiln_registry::{BlobSource, Http, ObjectBody, ObjectRequest};
+use kiln_registry::{BlobSource, Fault, Http, ObjectBody, ObjectRequest};
 use rusty_s3::actions::CreateMultipartUpload;
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
-use super::backend::{CacheError, FromStore, Sink, fetch_blob};
+use super::backend::{CacheError, FromStore, Sink, fetch_blob, fetch_document};
 use super::document::CachedLayer;
 use crate::environment::Environment;
 
@@ -94,22 +94,20 @@ impl BucketCache {
 
     /// The bytes of the document, if there is one.
     pub(super) async fn document(&self) -> Result<Option<Vec<u8>>, CacheError> {
-        // A document may be larger than an answer: its size is asked first.
-        if !self.exists(&self.document).await? {
-            return Ok(None);
-        }
         let get = self.bucket.get_object(Some(&self.credentials), &self.document).sign(SIGNED_FOR);
-        super::backend::fetch_document(&self.http, get.to_string()).await.map(Some)
-    }
-
-    async fn exists(&self, object: &str) -> Result<bool, CacheError> {
-        let head = self.bucket.head_object(Some(&self.credentials), object).sign(SIGNED_FOR);
-        let request = request("HEAD", head.to_string(), ObjectBody::Empty);
-        Ok(self.http.object(&request).await?.is_success())
+        match fetch_document(&self.http, get.to_string()).await {
+            Err(CacheError::Registry(error)) if matches!(error.fault.root(), Fault::NotFound { .. }) => {
+                Ok(None)
+            }
+            fetched => fetched.map(Some),
+        }
     }
 
     pub(super) async fn has(&self, blob: &Digest) -> Result<bool, CacheError> {
-        self.exists(&self.blob(blob)).await
+        let name = self.blob(blob);
+        let head = self.bucket.head_object(Some(&self.credentials), &name).sign(SIGNED_FOR);
+        let request = request("HEAD", head.to_string(), ObjectBody::Empty);
+        Ok(self.http.object(&request).await?.is_success())
     }
 
     pub(super) async fn fetch(&self, layer: &CachedLayer, store: &Store) -> Result<(), CacheError> {
