@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -27,6 +28,19 @@ pub struct TestEnv {
     dir: TempDir,
     user: Option<User>,
     isolation: Option<&'static str>,
+}
+
+impl Drop for TestEnv {
+    /// kiln syncs and collects behind a command's back: what that makes while the directory is removed would stay.
+    fn drop(&mut self) {
+        let patience = Instant::now() + Duration::from_secs(1);
+        while fs::remove_dir_all(self.dir.path()).is_err() && self.dir.path().exists() {
+            if Instant::now() > patience {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl TestEnv {

@@ -1,10 +1,12 @@
 //! Packing while later steps run: what is compressed and hashed by then is only sent or copied in the end.
 //!
 //! Only layers that the image will have are packed, one at a time, and behind everything else that wants a processor. A build
-//! that fails has lost nothing: the blobs are found when it is done again.
+//! that fails has lost nothing: the blobs are found when it is done again, and what is half packed then goes at once.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use kiln_cache::Store;
 use kiln_core::{Compression, Graph, LayerId, Op, VertexId};
@@ -26,24 +28,34 @@ pub(crate) struct Ahead {
 struct Shared {
     work: Mutex<Work>,
     changed: Condvar,
+    /// Changed while `work` is locked.
+    ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Work {
     waiting: VecDeque<LayerId>,
     current: Option<LayerId>,
-    ended: bool,
 }
 
 #[derive(Debug)]
-struct End(Arc<Shared>);
+struct End {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut work = self.0.lock();
-        work.ended = true;
+        let mut work = self.shared.lock();
+        self.shared.ended.store(true, Ordering::Relaxed);
         work.waiting.clear();
-        self.0.changed.notify_all();
+        drop(work);
+        self.shared.changed.notify_all();
+        // The thread has a part of the store's session, which leaves scratch behind unless all of it ends. It stops at the
+        // next block that it writes.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -90,8 +102,9 @@ impl Ahead {
         let (store, working) = (store.clone(), Arc::clone(&shared));
         let packing = move || pack_all(&store, &working, compression);
         // Without a thread everything is packed in the end.
-        std::thread::Builder::new().name("packing ahead".to_owned()).spawn(packing).ok()?;
-        Some(Self { _end: Arc::new(End(Arc::clone(&shared))), shared, of_image: Arc::new(of_image) })
+        let thread = std::thread::Builder::new().name("packing ahead".to_owned()).spawn(packing).ok()?;
+        let end = End { shared: Arc::clone(&shared), thread: Some(thread) };
+        Some(Self { _end: Arc::new(end), shared, of_image: Arc::new(of_image) })
     }
 
     /// Takes the layers that a step has added.
@@ -123,9 +136,10 @@ impl Drop for Done<'_> {
 }
 
 fn pack_all(store: &Store, shared: &Shared, compression: Compression) {
-    // The steps come first. The threads that compress are started here and begin as this one is.
-    let _ = rustix::process::nice(19);
-    let nowhere = Way { uplink: None, name: String::new() };
+    // The steps come first, but not by much: on a busy machine the image waits for a layer that is being packed. The
+    // threads that compress are started here and begin as this one is.
+    let _ = rustix::process::nice(5);
+    let nowhere = Way { uplink: None, name: String::new(), given_up: Some(&shared.ended) };
     loop {
         let layer = {
             let mut work = shared.lock();
@@ -134,7 +148,7 @@ fn pack_all(store: &Store, shared: &Shared, compression: Compression) {
                     work.current = Some(layer);
                     break layer;
                 }
-                if work.ended {
+                if shared.ended.load(Ordering::Relaxed) {
                     return;
                 }
                 work = shared.wait(work);

@@ -2,7 +2,9 @@
 
 mod ahead;
 
+use std::io::{self, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_cache::{Kind, LayerError, PackedLayer, Store};
 use kiln_core::{Compression, CompressionFormat, DiffId, Digest, LayerId, Snapshot};
@@ -48,7 +50,8 @@ pub(crate) fn pack(
             if let Some(ahead) = ahead {
                 ahead.hand_over(layer);
             }
-            let way = Way { uplink, name: format!("layer {} of {}", index + 1, snapshot.layers.len()) };
+            let name = format!("layer {} of {}", index + 1, snapshot.layers.len());
+            let way = Way { uplink, name, given_up: None };
             let packed = if options.estargz && (index >= foreign || options.force) {
                 let epoch = epoch.filter(|_| index >= foreign);
                 pack_estargz(store, layer, wanted.level, epoch, &way)
@@ -77,6 +80,8 @@ struct Way<'a> {
     uplink: Option<&'a Uplink>,
     /// What the layer is called while it has no digest.
     name: String,
+    /// Set when nobody wants the layer any more.
+    given_up: Option<&'a AtomicBool>,
 }
 
 impl Way<'_> {
@@ -85,6 +90,25 @@ impl Way<'_> {
             uplink.send(&layer);
         }
         layer
+    }
+}
+
+/// A writer that takes no more once its layer is given up.
+struct WhileWanted<'a, W> {
+    into: W,
+    given_up: Option<&'a AtomicBool>,
+}
+
+impl<W: Write> Write for WhileWanted<'_, W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.given_up.is_some_and(|given_up| given_up.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("nobody wants the layer any more"));
+        }
+        self.into.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.into.flush()
     }
 }
 
@@ -185,7 +209,10 @@ fn pack_one(
             let _ = made.send((packed.blob, packed.size));
             packed
         }
-        _ => store.layers().pack(layer, compression, epoch, &mut writer)?,
+        _ => {
+            let mut into = WhileWanted { into: &mut writer, given_up: way.given_up };
+            store.layers().pack(layer, compression, epoch, &mut into)?
+        }
     };
     writer.commit(Some(&packed.blob))?;
     match epoch {

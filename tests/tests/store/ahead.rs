@@ -68,3 +68,15 @@ fn an_image_that_stays_in_the_store_is_not_packed() {
     env.kiln(["build", "-q", &context]).run().success();
     assert_eq!(blobs(&env), 0);
 }
+
+#[test]
+fn a_build_that_fails_while_a_layer_is_packed_leaves_nothing_half_made() {
+    let env = TestEnv::new();
+    env.busybox()
+        .file("Dockerfile", "FROM busybox\nRUN head -c 60000000 /dev/urandom > /first\nRUN exit 3\n");
+    let out = format!("type=oci,dest={}", env.path("image.tar").display());
+    let context = env.path("context").display().to_string();
+    env.kiln(["build", "-q", "--output", &out, &context]).run().failure(1);
+    let left = fs::read_dir(env.store().join("tmp")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "a packing that nobody wants is given up");
+}
