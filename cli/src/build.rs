@@ -119,7 +119,7 @@ impl Common<'_> {
             lower(request, source, self.contexts, self.dockerfile, &platform, with, self.progress).await?;
         let graph = Arc::new(lowered.graph);
         let identity = Identity::new(request, source, &platform);
-        let ahead = Ahead::begin(&with.store, &request.outputs, &graph, lowered.root);
+        let ahead = Ahead::begin(&with.store, request, &graph, lowered.root);
         let (solved, decisions, imports) = self.solve(&graph, lowered.root, ahead.as_ref()).await?;
         let (root, decided) = (lowered.root, &decisions);
         let told = Solved { graph: &graph, root, decisions: decided, identity, platform: &platform, request };

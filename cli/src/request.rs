@@ -230,6 +230,11 @@ impl BuildRequest {
         Ok(request)
     }
 
+    /// Whether something says the image's id, which is computed from the tars of its layers.
+    pub(crate) fn wants_id(&self) -> bool {
+        self.quiet || self.iidfile.is_some() || self.metadata_file.is_some()
+    }
+
     fn check(&self) -> Result<(), UsageError> {
         if self.outputs.iter().filter(|output| output.takes_stdout()).count() > 1 {
             return Err(UsageError::Conflict("only one output can go to standard output".to_owned()));

@@ -53,8 +53,7 @@ impl BuildSource {
         }
     }
 
-    /// A repository is the context; a file is what the same on standard input would be. As in BuildKit, a context from
-    /// elsewhere is taken whole, whatever its ignore file says.
+    /// A repository is the context, taken whole; a file is what the same on standard input would be.
     fn of_url(url: &str, request: &BuildRequest, services: &Services) -> Result<Self, CommandError> {
         let agent = request.ssh.get("default").cloned();
         let remote = services.remote(agent);
@@ -69,7 +68,6 @@ impl BuildSource {
         let fetched = services.runtime()?.block_on(remote.fetch(&remote::file(url)))?;
         let again = fetched.file.try_clone().map_err(CommandError::Input)?;
         let mut source = Self::of_stream(fetched.file, &request.dockerfile, &services.store)?;
-        source.ignore = None;
         source.modified = fetched.modified.or_else(|| {
             let mut again = BufReader::new(again);
             again.rewind().ok()?;
@@ -114,7 +112,8 @@ impl BuildSource {
         Ok(Self { dockerfile, directory, ignore, modified: None, _kept: None })
     }
 
-    /// A tar, compressed or not, is the context; anything else is a Dockerfile without a context.
+    /// A tar, compressed or not, is the context; anything else is a Dockerfile without a context. As in BuildKit, a context
+    /// that was packed by somebody is taken whole, whatever its ignore file says.
     fn of_stream(
         from: impl Read + Send,
         dockerfile: &DockerfileFrom,
@@ -136,17 +135,10 @@ impl BuildSource {
         let unpacked = store.layers().unpack(tar, Limits::default())?;
         let directory = unpacked.tree().to_owned();
         let dockerfile = of_stranger(&directory, dockerfile)?;
-        let mut ignore = None;
-        for candidate in [format!("{}.dockerignore", dockerfile.name), ".dockerignore".to_owned()] {
-            if let Ok(mut file) = inside(&directory, &candidate) {
-                ignore = Some(SourceFile::new(&*candidate, text(&mut file, Path::new(&candidate))?));
-                break;
-            }
-        }
         Ok(Self {
             dockerfile,
-            directory: directory.clone(),
-            ignore,
+            directory,
+            ignore: None,
             modified: None,
             _kept: Some(Kept::Tar(Box::new(unpacked))),
         })

@@ -49,7 +49,11 @@ pub(crate) struct Finished {
 impl Finished {
     /// The digest of the first image's configuration.
     pub(crate) fn id(&self, services: &Services) -> Result<Digest, CommandError> {
-        Ok(local::image_id(&services.store, &record(&self.built[0]))?)
+        let built = &self.built[0];
+        if let Some(ahead) = &built.ahead {
+            built.snapshot.layers.iter().for_each(|layer| ahead.hand_over(layer));
+        }
+        Ok(local::image_id(&services.store, &record(built))?)
     }
 }
 

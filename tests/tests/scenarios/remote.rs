@@ -62,11 +62,16 @@ fn a_dockerfile_of_another_name_is_found_in_a_remote_context() {
 }
 
 #[test]
-fn a_remote_context_is_taken_whole_whatever_its_dockerignore() {
+fn a_packed_context_is_taken_whole_whatever_its_dockerignore() {
     let (env, web) = (TestEnv::new(), Web::start());
     let files =
         [("Dockerfile", "FROM scratch\nCOPY . /\n"), (".dockerignore", "bar\n"), ("foo", "x"), ("bar", "y")];
-    web.page("/context.tar", tar_of(&files, 1), []);
-    let made = Made::of(&env, &[], &web.url("/context.tar")).success();
-    assert!(made.has("foo") && made.has("bar"));
+    let tar = tar_of(&files, 1);
+    web.page("/context.tar", tar.clone(), []);
+    for made in
+        [Made::of(&env, &[], &web.url("/context.tar")), Made::with_input(&env, &[], "-", tar.as_slice())]
+    {
+        let made = made.success();
+        assert!(made.has("foo") && made.has("bar"));
+    }
 }
