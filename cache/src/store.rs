@@ -245,7 +245,7 @@ impl Store {
         &self.shared.session
     }
 
-    /// The store opened anew, because its index was found damaged. Results of this process's other handles stay as they are.
+    /// The store opened anew: because its index was found damaged, or to let go at once of what is held. Results of this process's other handles stay as they are.
     pub fn reopen(&self) -> Result<Self, StoreError> {
         Self::open(self.shared.options.clone())
     }

@@ -4,7 +4,9 @@ mod build;
 mod cache;
 mod container;
 mod files;
+mod group;
 mod history;
+mod image;
 mod imagetools;
 mod limits;
 mod network;
@@ -22,7 +24,9 @@ pub(crate) use self::container::{
     PortArgs, PruneContainersArgs, PsArgs, RenameArgs, RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub(crate) use self::files::{CommitArgs, CopyArgs, DiffArgs, ExportArgs};
+pub(crate) use self::group::{BuilderCommand, BuilderGroup, ImageGroup, PruneSystemArgs, SystemGroup};
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
+pub(crate) use self::image::{ImagesArgs, PruneImagesArgs, RmiArgs, TagArgs};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
 pub(crate) use self::network::{NetworkArgs, NetworkCommand};
@@ -32,7 +36,13 @@ use crate::progress::ProgressMode;
 
 /// Builds container images from Dockerfiles, pushes them, and runs them. No daemon.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Docker's groups work too: kiln image ls, kiln container rm, kiln buildx build, kiln system prune."
+)]
 pub(crate) struct Cli {
     /// The store [env: KILN_ROOT] [default: /var/lib/kiln as root, otherwise ~/.local/share/kiln]
     #[arg(long, global = true, value_name = "DIR")]
@@ -57,6 +67,27 @@ pub(crate) enum Command {
     /// The same, as a group
     #[command(subcommand, hide = true)]
     Container(ContainerGroup),
+    /// What is about images, as a group
+    #[command(subcommand, hide = true)]
+    Image(ImageGroup),
+    /// What is about builds, as a group
+    #[command(subcommand, alias = "builder", hide = true)]
+    Buildx(BuilderGroup),
+    /// What is about the store as a whole, as a group
+    #[command(subcommand, hide = true)]
+    System(SystemGroup),
+    /// `kiln container prune`
+    #[command(skip)]
+    PruneContainers(PruneContainersArgs),
+    /// `kiln image prune`
+    #[command(skip)]
+    PruneImages(PruneImagesArgs),
+    /// `kiln system prune`
+    #[command(skip)]
+    PruneSystem(PruneSystemArgs),
+    /// `kiln buildx ls` and others
+    #[command(skip)]
+    Builder(BuilderCommand),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Upload an image to a registry
@@ -118,11 +149,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The command about containers that it is, by whichever name.
-    pub(crate) fn of_containers(&self) -> Option<&ContainerCommand> {
+    /// The same command without the group that it was typed in.
+    pub(crate) fn without_group(self) -> Self {
         match self {
-            Self::Containers(command) | Self::Container(ContainerGroup::One(command)) => Some(command),
-            _ => None,
+            Self::Container(ContainerGroup::One(command)) => Self::Containers(command),
+            Self::Container(ContainerGroup::Prune(args)) => Self::PruneContainers(args),
+            Self::Image(group) => group.into(),
+            Self::Buildx(group) => group.into(),
+            Self::System(group) => group.into(),
+            alone => alone,
         }
     }
 }
@@ -155,48 +190,12 @@ pub(crate) struct PushArgs {
     /// Print the digest alone
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Upload every tag of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     pub(crate) progress: ProgressMode,
-}
-
-/// `kiln images`
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArgs {
-    /// Only images of this repository
-    pub(crate) name: Option<String>,
-    /// Print ids alone
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Print digests too
-    #[arg(long)]
-    pub(crate) digests: bool,
-    /// Print ids in full
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
-    pub(crate) format: String,
-}
-
-/// `kiln tag`
-#[derive(Debug, Args)]
-pub(crate) struct TagArgs {
-    /// An image
-    pub(crate) source: String,
-    /// Its further name
-    pub(crate) target: String,
-}
-
-/// `kiln rmi`
-#[derive(Debug, Args)]
-pub(crate) struct RmiArgs {
-    /// The images
-    #[arg(required = true)]
-    pub(crate) images: Vec<String>,
-    /// Do not complain of images that do not exist
-    #[arg(short, long)]
-    pub(crate) force: bool,
 }
 
 /// `kiln inspect`
@@ -342,7 +341,7 @@ pub(crate) struct FsckArgs {
 /// Options of commands that print one thing.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// text or json
+    /// text, json, or a template: {{.Version}}
     #[arg(short, long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
     pub(crate) format: String,
 }

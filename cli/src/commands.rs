@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the store, the ways out, the error.
 
 mod build;
+mod builder;
 mod cache;
 mod compare;
 mod container;
@@ -8,6 +9,7 @@ mod debug;
 mod du;
 mod fsck;
 mod history;
+mod image;
 mod images;
 mod imagetools;
 mod import;
@@ -22,6 +24,7 @@ mod pull;
 mod push;
 mod rmi;
 mod save;
+mod system;
 mod tag;
 mod version;
 mod volume;
@@ -32,7 +35,7 @@ use std::process::ExitCode;
 use kiln_cache::{ImageRecord, Store};
 use kiln_core::LayerId;
 
-use crate::args::{Cli, Command, ContainerGroup, DebugCommand};
+use crate::args::{Cli, Command, DebugCommand};
 use crate::container::directory::Containers;
 use crate::environment::Environment;
 pub(crate) use crate::error::CommandError;
@@ -48,6 +51,7 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
     // What needs no store does not make one.
     match &cli.command {
         Command::Version(args) => return done(version::version(args)),
+        Command::Builder(command) => return done(builder::builder(command, cli, &environment)),
         Command::Login(args) => return done(login::login(args, &environment)),
         Command::Logout(args) => return done(login::logout(args, &environment)),
         Command::SyncStore => return done(crate::durable::sync(&environment)),
@@ -60,7 +64,7 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         }
         _ => {}
     }
-    if let Some(command) = cli.command.of_containers() {
+    if let Command::Containers(command) = &cli.command {
         let root = environment.store_root(cli.root.as_deref());
         let root = std::path::absolute(&root).unwrap_or(root);
         // Who has one id alone has a store of another kind, in a place of its own.
@@ -86,10 +90,10 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
     let done = |result: Result<(), CommandError>| result.map(|()| ExitCode::SUCCESS);
     match &cli.command {
         Command::Build(args) => build::build(args, services),
-        Command::Containers(command) | Command::Container(ContainerGroup::One(command)) => {
-            container::perform(command, services)
-        }
-        Command::Container(ContainerGroup::Prune(args)) => done(container::prune(args, services)),
+        Command::Containers(command) => container::perform(command, services),
+        Command::PruneContainers(args) => done(container::prune(args, services)),
+        Command::PruneImages(args) => done(image::prune(args, services)),
+        Command::PruneSystem(args) => done(system::prune(args, services)),
         Command::Volume(command) => volume::volume(command, services),
         Command::Cache(command) => done(cache::cache(command, services)),
         Command::Pull(args) => done(pull::pull(args, services)),
@@ -115,7 +119,11 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         | Command::SyncStore
         | Command::Network(_)
         | Command::NetworkHub { .. }
+        | Command::Builder(_)
         | Command::Debug(_) => Ok(ExitCode::SUCCESS),
+        Command::Container(_) | Command::Image(_) | Command::Buildx(_) | Command::System(_) => {
+            unreachable!("a command is taken out of its group where it is parsed")
+        }
     }
 }
 

@@ -95,11 +95,11 @@ impl Engine {
             _ => HashSet::<Digest>::new(),
         };
         if !there.is_empty()
-            && self.load(|out| write_docker_tar_without(out, exported, naming, blobs, there)).is_ok()
+            && self.load(|out| write_docker_tar_without(out, &[(exported, naming)], blobs, there)).is_ok()
         {
             return Ok(());
         }
-        self.load(|out| write_docker_tar(out, exported, naming, blobs))
+        self.load(|out| write_docker_tar(out, &[(exported, naming)], blobs))
     }
 
     /// How many of an image's layers it has, from the bottom on.

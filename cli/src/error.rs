@@ -55,6 +55,9 @@ pub(crate) enum CommandError {
     /// Standard output.
     #[error("write to standard output")]
     Output(#[source] std::io::Error),
+    /// `--format`.
+    #[error(transparent)]
+    Template(#[from] crate::template::TemplateError),
     /// The local store's images.
     #[error(transparent)]
     Local(#[from] crate::local::LocalError),

@@ -31,6 +31,7 @@ mod outputs;
 mod pack;
 mod progress;
 mod pulling;
+mod pushed;
 mod remote;
 mod remote_cache;
 mod report;
@@ -50,7 +51,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, ContainerCommand};
+use crate::args::{Cli, Command, ContainerCommand};
 use crate::container::error::ContainerError;
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
     }
     let environment = Environment::of_process();
     let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+        Ok(cli) => Cli { command: cli.command.without_group(), ..cli },
         Err(error) => {
             // A reader that has gone is no reason to complain.
             let _ = error.print();
@@ -72,7 +73,7 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let color = !environment.no_color() && environment::stderr_is_terminal();
     let is_run =
-        matches!(cli.command.of_containers(), Some(ContainerCommand::Run(_) | ContainerCommand::Create(_)));
+        matches!(&cli.command, Command::Containers(ContainerCommand::Run(_) | ContainerCommand::Create(_)));
     match commands::perform(&cli, environment) {
         Ok(code) => code,
         Err(error) => {

@@ -78,6 +78,7 @@ impl Services {
         let origin = Some(Origin { manifest, config });
         let record = ImageRecord { config: remote.config, snapshot, origin, created: now_seconds() };
         self.store.index().set_image(Some(name), &record)?;
+        crate::pushed::note(&self.store, &record, name, &remote.resolved)?;
         Ok(record)
     }
 }

@@ -4,6 +4,7 @@ mod attest;
 mod devices;
 mod error;
 pub(crate) mod filter;
+pub(crate) mod fitting;
 pub(crate) mod limit_checks;
 mod limit_flags;
 pub(crate) mod limits;

@@ -1,4 +1,4 @@
-//! An image in one tar: an OCI layout, for Docker with `manifest.json` in it.
+//! Images in one tar: an OCI layout, for Docker with `manifest.json` in it.
 //!
 //! ```text
 //! blobs/  blobs/sha256/  blobs/sha256/<hex>…    sorted by digest
@@ -22,17 +22,19 @@ use crate::error::ExportError;
 use crate::layout::copy_blob;
 use crate::naming::{self, Naming};
 
+/// An image of an archive and what it is called there.
+pub type Named<'a> = (Exported<'a>, &'a Naming);
+
 /// Writes an OCI layout as a tar: `type=oci`.
 ///
 /// # Errors
 /// If a blob is not to be had or `out` fails. What was written then is no archive.
 pub fn write_oci_tar(
     out: &mut dyn Write,
-    exported: Exported<'_>,
-    naming: &Naming,
+    images: &[Named<'_>],
     blobs: &dyn BlobRead,
 ) -> Result<(), ExportError> {
-    write(out, exported, naming, blobs, &Docker::default())
+    write(out, images, blobs, &Docker::default())
 }
 
 /// Writes what `docker load` and `podman load` read: `type=docker`. Of an index they load the image for this machine's
@@ -42,11 +44,10 @@ pub fn write_oci_tar(
 /// As [`write_oci_tar`].
 pub fn write_docker_tar(
     out: &mut dyn Write,
-    exported: Exported<'_>,
-    naming: &Naming,
+    images: &[Named<'_>],
     blobs: &dyn BlobRead,
 ) -> Result<(), ExportError> {
-    write_docker_tar_without(out, exported, naming, blobs, HashSet::new())
+    write_docker_tar_without(out, images, blobs, HashSet::new())
 }
 
 /// The same without the blobs `left_out`: for a docker that has those layers.
@@ -55,13 +56,12 @@ pub fn write_docker_tar(
 /// As [`write_oci_tar`].
 pub fn write_docker_tar_without(
     out: &mut dyn Write,
-    exported: Exported<'_>,
-    naming: &Naming,
+    images: &[Named<'_>],
     blobs: &dyn BlobRead,
     left_out: HashSet<Digest>,
 ) -> Result<(), ExportError> {
-    let manifest = Some(docker_manifest(exported, naming)?);
-    write(out, exported, naming, blobs, &Docker { manifest, left_out })
+    let manifest = Some(docker_manifest(images)?);
+    write(out, images, blobs, &Docker { manifest, left_out })
 }
 
 /// What an archive for Docker has more, and less, than a layout.
@@ -78,19 +78,18 @@ enum Member<'a> {
 
 fn write(
     out: &mut dyn Write,
-    exported: Exported<'_>,
-    naming: &Naming,
+    images: &[Named<'_>],
     blobs: &dyn BlobRead,
     docker: &Docker,
 ) -> Result<(), ExportError> {
     let mut members: BTreeMap<Digest, Member<'_>> = BTreeMap::new();
-    for layer in exported.layers() {
+    for layer in images.iter().flat_map(|(exported, _)| exported.layers()) {
         let digest = document::digest_of(&layer.descriptor)?;
         if !docker.left_out.contains(&digest) {
             members.insert(digest, Member::Blob(layer.descriptor.size()));
         }
     }
-    for document in exported.documents() {
+    for document in images.iter().flat_map(|(exported, _)| exported.documents()) {
         members.insert(document.digest(), Member::Bytes(&document.bytes));
     }
     for directory in ["blobs/", "blobs/sha256/"] {
@@ -107,7 +106,8 @@ fn write(
             }
         }
     }
-    let entries: Vec<Value> = naming.entries(exported).iter().map(document::descriptor_value).collect();
+    let entries = images.iter().flat_map(|(exported, naming)| naming.entries(*exported));
+    let entries: Vec<Value> = entries.map(|entry| document::descriptor_value(&entry)).collect();
     file(out, "index.json", 0o644, &naming::layout_index(&entries))?;
     if let Some(manifest) = &docker.manifest {
         file(out, "manifest.json", 0o644, manifest)?;
@@ -117,20 +117,26 @@ fn write(
 }
 
 /// Docker's list of images: configuration, names, layers, as paths in the archive.
-fn docker_manifest(exported: Exported<'_>, naming: &Naming) -> Result<Vec<u8>, ExportError> {
+fn docker_manifest(images: &[Named<'_>]) -> Result<Vec<u8>, ExportError> {
+    let entries = images.iter().filter_map(|(exported, naming)| docker_entry(*exported, naming).transpose());
+    Ok(document::compact(&Value::Array(entries.collect::<Result<_, _>>()?)))
+}
+
+/// Of an index, the image that suits this machine best.
+fn docker_entry(exported: Exported<'_>, naming: &Naming) -> Result<Option<Value>, ExportError> {
     let host = Platform::host();
     let fits = |image: &&Image| host.rank(&image.platform).unwrap_or(u32::MAX);
-    let Some(image) = exported.images().iter().min_by_key(fits) else { return Ok(b"[]".to_vec()) };
+    let Some(image) = exported.images().iter().min_by_key(fits) else { return Ok(None) };
     let path = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
     let layers = image.layers.iter().map(|layer| Ok(path(document::digest_of(&layer.descriptor)?)));
     let layers: Vec<String> = layers.collect::<Result<_, ExportError>>()?;
     let names: Option<Vec<String>> =
         (!naming.names.is_empty()).then(|| naming.names.iter().map(ToString::to_string).collect());
-    Ok(document::compact(&json!([{
+    Ok(Some(json!({
         "Config": path(image.config.digest()),
         "RepoTags": names,
         "Layers": layers,
-    }])))
+    })))
 }
 
 fn file(out: &mut dyn Write, name: &str, mode: u32, bytes: &[u8]) -> Result<(), ExportError> {

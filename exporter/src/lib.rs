@@ -36,7 +36,7 @@ mod rootfs_tar;
 mod tree;
 mod validate;
 
-pub use archive::{write_docker_tar, write_docker_tar_without, write_oci_tar};
+pub use archive::{Named, write_docker_tar, write_docker_tar_without, write_oci_tar};
 pub use assemble::{AssembleError, AssembleOptions, assemble, assemble_index, config_json};
 pub use attest::{
     Attestation, AttestationForm, BuiltStep, Material, Mode, Predicate, Provenance, ProvenanceVersion,

@@ -148,6 +148,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
     pub(crate) rm: Option<Option<String>>,
     /// Accepted for Docker's sake: intermediate containers do not exist
-    #[arg(long, hide = true)]
-    pub(crate) force_rm: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    pub(crate) force_rm: Option<Option<String>>,
+    /// Accepted for Docker's sake: no context is sent
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    pub(crate) compress: Option<Option<String>>,
+    /// Accepted for Docker's sake, with a warning
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    pub(crate) squash: Option<Option<String>>,
+    /// Accepted for Docker's sake, with a warning
+    #[arg(long, value_name = "OPTION", hide = true)]
+    pub(crate) security_opt: Vec<String>,
+    /// Accepted for Docker's sake: nobody signs names any more
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    pub(crate) disable_content_trust: Option<Option<String>>,
 }

@@ -16,7 +16,16 @@ pub(crate) struct HistoryArgs {
     /// Print instructions in full
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// table or json
+    /// Print ids alone
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print sizes and ages for people, not bytes and times
+    #[arg(
+        short = 'H', long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    pub(crate) human: bool,
+    /// table, json, or a template: {{.CreatedBy}}
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub(crate) format: String,
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kiln_core::Progress;
+use kiln_core::{Diagnostic, Event, Progress, Severity, Span};
 use kiln_executor::Look;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +34,7 @@ pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, C
     let reporter = Arc::new(Reporter::start(request.progress, &services.environment, "Building"));
     let journal = Arc::new(Journal::new(Arc::clone(&reporter) as _));
     let progress: Arc<dyn Progress> = Arc::clone(&journal) as _;
+    tell_ignored(args, &progress);
     let on_failure = args.on_failure.map(|OnFailureAction::Shell| {
         Arc::new(ShellLook::after_failure(Arc::clone(&reporter), &services.environment)) as Arc<dyn Look>
     });
@@ -61,6 +62,24 @@ pub(crate) fn build(args: &BuildArgs, services: &Services) -> Result<ExitCode, C
         print(&format!("{}\n", finished.id(services)?))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Docker's options that change what a build means there, and nothing here.
+fn tell_ignored(args: &BuildArgs, progress: &Arc<dyn Progress>) {
+    let mut ignored = Vec::new();
+    if args.squash.as_ref().is_some_and(|value| value.as_deref() != Some("false")) {
+        ignored.push(
+            "--squash changes nothing, as with BuildKit: COPY what is wanted into a last stage of its own",
+        );
+    }
+    if !args.security_opt.is_empty() {
+        ignored.push("--security-opt changes nothing in a build: --allow with RUN --security=insecure widens the sandbox");
+    }
+    for message in ignored {
+        let diagnostic =
+            Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message, Span::default()) };
+        progress.emit(Event::Warning { diagnostic, file: None });
+    }
 }
 
 async fn build_and_export(

@@ -3,18 +3,18 @@
 use kiln_executor::isolation::Rung;
 use serde_json::json;
 
-use super::{CommandError, Format, Services, print};
+use super::{CommandError, Services, print};
 use crate::args::FormatArgs;
+use crate::template;
 
 /// Prints where the store is, how steps are shut in, and why not better.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// If the format cannot be understood.
 pub(crate) fn info(args: &FormatArgs, services: &Services) -> Result<(), CommandError> {
-    let format = Format::parse(&args.format, &[Format::Text, Format::Json])?;
     let root = services.store.root().display().to_string();
-    let kernel = rustix::system::uname();
-    let kernel = kernel.release().to_string_lossy().into_owned();
+    let uname = rustix::system::uname();
+    let kernel = uname.release().to_string_lossy().into_owned();
     let (rung, skipped) = match &services.isolation {
         Ok(isolation) => (isolation.rung.to_string(), isolation.skipped.clone()),
         Err(error) => (format!("none: {error}"), Vec::new()),
@@ -24,15 +24,19 @@ pub(crate) fn info(args: &FormatArgs, services: &Services) -> Result<(), Command
         Err(_) => None,
     };
     let shares = matches!(&services.isolation, Ok(isolation) if isolation.rung == Rung::Chroot);
-    if format == Format::Json {
+    if args.format != "text" {
         let skipped: Vec<_> =
             skipped.iter().map(|s| json!({ "Rung": s.rung.to_string(), "Reason": s.reason })).collect();
         let value = json!({
             "Version": env!("CARGO_PKG_VERSION"), "Platform": kiln_core::Platform::host().to_string(),
             "Kernel": kernel, "Root": root, "Isolation": rung, "Skipped": skipped,
             "SharesNamespaces": shares, "Snapshots": if stacking.is_none() { "overlay" } else { "plain" },
+            // As Docker calls the same.
+            "ServerVersion": env!("CARGO_PKG_VERSION"), "OSType": "linux", "Architecture": uname.machine().to_string_lossy(),
+            "KernelVersion": kernel, "DockerRootDir": root,
+            "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
         });
-        return print(&format!("{value}\n"));
+        return print(&template::list(&args.format, &[], &[value])?);
     }
     let mut text = format!(
         "version:   {}\nplatform:  {}\nkernel:    {kernel}\nstore:     {root}\nisolation: {rung}\n",

@@ -10,7 +10,7 @@ use crate::container::error::ContainerError;
 use crate::environment::{now, rfc3339};
 use crate::imagetools::{Details, fetch};
 use crate::stored::StoreTree;
-use crate::{local, template};
+use crate::{local, pushed, template};
 
 /// Prints containers and images as Docker's `inspect` has them: a JSON array, or what a template makes of each.
 ///
@@ -41,8 +41,7 @@ pub(crate) fn inspect(args: &InspectArgs, services: &Services) -> Result<(), Com
     if args.format == "json" {
         return print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
     }
-    let text =
-        template::list(&args.format, &[], &all).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let text = template::list(&args.format, &[], &all)?;
     print(&text)
 }
 
@@ -71,7 +70,9 @@ fn image(typed: &str, services: &Services) -> Result<Value, CommandError> {
     let image = local::find(&services.store, typed)?;
     let config = local::full_config(&services.store, &image.record)?;
     let platform = config.platform();
-    let (names, digests): (Vec<String>, Vec<String>) = (image.names, Vec::new());
+    let names = image.names.iter().filter_map(|name| name.parse::<Reference>().ok());
+    let names: Vec<String> = names.map(|name| name.familiar()).collect();
+    let digests = pushed::digests(&services.store, &image)?;
     let mut value = json!({
         "Id": local::image_id(&services.store, &image.record)?,
         "RepoTags": names,

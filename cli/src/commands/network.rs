@@ -6,13 +6,14 @@ use kiln_executor::isolation::{IsolationRequest, enter};
 use kiln_executor::network::{NetworkKind, NetworkRequest};
 use serde_json::json;
 
-use super::{CommandError, Format, print};
+use super::prune::Reclaimed;
+use super::{CommandError, print};
 use crate::args::{Cli, NetworkCommand};
 use crate::container::network::networks_in;
 use crate::environment::{Environment, now, rfc3339};
 use crate::networks::{UserNetwork, UserNetworkError, UserNetworks};
 use crate::request::pairs;
-use crate::table::Table;
+use crate::template;
 
 /// Makes, lists, shows and removes user networks. Nothing is shut in for this, and no store is opened.
 ///
@@ -39,10 +40,8 @@ pub(crate) fn network(
         NetworkCommand::Rm { names, force } => remove(&all, names, *force),
         NetworkCommand::Inspect { names } => inspect(&all, names),
         NetworkCommand::Prune { force: _ } => {
-            let unused: Vec<UserNetwork> =
-                all.all()?.into_iter().filter(|network| all.members(network).is_empty()).collect();
-            let names: Vec<String> = unused.into_iter().map(|network| network.name).collect();
-            remove(&all, &names, true)
+            let gone = remove_unused(&all)?.gone;
+            print(&gone.iter().map(|name| format!("{name}\n")).collect::<String>())
         }
     }
 }
@@ -81,24 +80,29 @@ fn list(all: &UserNetworks, quiet: bool, format: &str) -> Result<(), CommandErro
     if quiet {
         return print(&networks.iter().map(|network| format!("{}\n", network.name)).collect::<String>());
     }
-    match Format::parse(format, &[Format::Table, Format::Json])? {
-        Format::Json => {
-            let lines = networks.iter().map(|network| format!("{}\n", described(all, network)));
-            print(&lines.collect::<String>())
-        }
-        Format::Table | Format::Text => {
-            let mut table = Table::new(["NETWORK ID", "NAME", "SUBNET", "CONTAINERS"]);
-            for network in &networks {
-                table.row([
-                    network.id.chars().take(12).collect(),
-                    network.name.clone(),
-                    format!("{}/24", network.subnet),
-                    all.members(network).len().to_string(),
-                ]);
-            }
-            print(&table.to_string())
-        }
-    }
+    let row = |network: &UserNetwork| {
+        let labels: Vec<String> = network.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        json!({
+            "ID": network.id.chars().take(12).collect::<String>(),
+            "Name": network.name,
+            "Driver": "bridge",
+            "Scope": "local",
+            "Subnet": format!("{}/24", network.subnet),
+            "Members": all.members(network).len(),
+            "Labels": labels.join(","),
+            "CreatedAt": network.created,
+        })
+    };
+    let rows: Vec<_> = networks.iter().map(row).collect();
+    let columns = [
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("Subnet", "SUBNET"),
+        ("Members", "CONTAINERS"),
+    ];
+    print(&template::list(format, &columns, &rows)?)
 }
 
 fn described(all: &UserNetworks, network: &UserNetwork) -> serde_json::Value {
@@ -123,6 +127,26 @@ fn inspect(all: &UserNetworks, names: &[String]) -> Result<(), CommandError> {
     let found = names.iter().map(|name| all.find(name)).collect::<Result<Vec<_>, _>>()?;
     let described: Vec<_> = found.iter().map(|network| described(all, network)).collect();
     print(&format!("{}\n", serde_json::to_string_pretty(&described)?))
+}
+
+/// Removes the networks that no container is in.
+///
+/// # Errors
+/// If one cannot be removed.
+pub(super) fn remove_unused(all: &UserNetworks) -> Result<Reclaimed, CommandError> {
+    let mut gone = Vec::new();
+    for network in all.all()? {
+        if !all.members(&network).is_empty() {
+            continue;
+        }
+        match all.remove(&network.name) {
+            Ok(()) => gone.push(network.name),
+            // A container came into it meanwhile, or somebody else removed it.
+            Err(UserNetworkError::InUse { .. } | UserNetworkError::Missing(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Reclaimed { head: "Deleted Networks", gone, bytes: 0 })
 }
 
 /// Removes all that can be removed; the last failure is told.

@@ -52,6 +52,32 @@ fn policy(args: &PruneArgs) -> Result<PrunePolicy, CommandError> {
     })
 }
 
+/// What a prune took away, told as Docker does.
+#[derive(Debug)]
+pub(crate) struct Reclaimed {
+    /// `Deleted Volumes`
+    pub(crate) head: &'static str,
+    /// A line each.
+    pub(crate) gone: Vec<String>,
+    /// Of the disk.
+    pub(crate) bytes: u64,
+}
+
+impl Reclaimed {
+    /// Prints what went, and the bytes of it all.
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
+    pub(crate) fn tell(all: &[Self]) -> Result<(), CommandError> {
+        let mut text = String::new();
+        for Self { head, gone, .. } in all.iter().filter(|reclaimed| !reclaimed.gone.is_empty()) {
+            text.push_str(&format!("{head}:\n{}\n\n", gone.join("\n")));
+        }
+        let bytes = all.iter().map(|reclaimed| reclaimed.bytes).sum();
+        print(&format!("{text}Total reclaimed space: {}\n", size(bytes)))
+    }
+}
+
 /// Asks at a terminal whether `what` is meant; without one it is.
 pub(crate) fn confirmed(what: &str) -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() {

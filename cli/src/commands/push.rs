@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kiln_cache::Store;
 use kiln_core::{Compression, CompressionFormat, Progress, Reference};
 use kiln_exporter::{BlobRead, Exported, MediaTypes, PushTo};
 
@@ -10,6 +11,7 @@ use crate::args::PushArgs;
 use crate::local::{self, LocalError};
 use crate::output::LayerOptions;
 use crate::progress::{InternalStep, ProgressMode, Reporter};
+use crate::pushed;
 use crate::request::UsageError;
 use crate::stored::{StoreBlobs, stored_image};
 use crate::uplink::{Uplink, places_of};
@@ -26,10 +28,9 @@ pub(crate) fn push(args: &PushArgs, services: &Services) -> Result<(), CommandEr
     let progress: Arc<dyn Progress> = Arc::clone(&reporter) as _;
     let mut digests = Vec::new();
     let pushed: Result<(), CommandError> = services.runtime()?.block_on(async {
-        for typed in &args.images {
-            let name: Reference = typed.parse()?;
-            let record =
-                local::named(&services.store, &name)?.ok_or_else(|| LocalError::Missing(typed.clone()))?;
+        for name in names(args, &services.store)? {
+            let record = local::named(&services.store, &name)?;
+            let record = record.ok_or_else(|| LocalError::Missing(name.familiar()))?;
             let step = InternalStep::begin(&progress, &format!("push {name}"));
             let result = async {
                 let _pushing = step.part("pushing layers");
@@ -43,7 +44,9 @@ pub(crate) fn push(args: &PushArgs, services: &Services) -> Result<(), CommandEr
                 let to = PushTo { names: vec![name.clone()], by_digest: false, from, sent };
                 let blobs: Arc<dyn BlobRead> = Arc::new(StoreBlobs::new(store));
                 let exported = Exported::Image(&image);
-                Ok::<_, CommandError>(kiln_exporter::push(&client, exported, &to, &blobs, &*watch).await?)
+                let digest = kiln_exporter::push(&client, exported, &to, &blobs, &*watch).await?;
+                pushed::note(&services.store, &record, &name, &digest)?;
+                Ok::<_, CommandError>(digest)
             }
             .await;
             digests.push((name.clone(), step.end(result)?));
@@ -56,6 +59,34 @@ pub(crate) fn push(args: &PushArgs, services: &Services) -> Result<(), CommandEr
         print(&if args.quiet { format!("{digest}\n") } else { format!("{name}: digest: {digest}\n") })?;
     }
     Ok(())
+}
+
+/// The names that are pushed: those typed, or all of their repositories.
+fn names(args: &PushArgs, store: &Store) -> Result<Vec<Reference>, CommandError> {
+    let mut names = Vec::new();
+    for typed in &args.images {
+        let name: Reference = typed.parse()?;
+        if !args.all_tags {
+            names.push(name);
+            continue;
+        }
+        if name.tag().is_some() || name.digest().is_some() {
+            return Err(CommandError::Usage(format!(
+                "--all-tags is of a repository: {typed} names one image of it"
+            )));
+        }
+        let images = store.index().images()?;
+        let all = images.iter().flat_map(|image| &image.names);
+        let of_it = all
+            .filter_map(|other| other.parse::<Reference>().ok())
+            .filter(|other| other.name() == name.name());
+        let before = names.len();
+        names.extend(of_it);
+        if names.len() == before {
+            return Err(LocalError::Missing(typed.clone()).into());
+        }
+    }
+    Ok(names)
 }
 
 /// `--compression`.

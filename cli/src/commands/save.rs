@@ -1,7 +1,8 @@
 //! `kiln save`
 
+use kiln_cache::StoredImage;
 use kiln_core::Reference;
-use kiln_exporter::{ExportError, Exported, MediaTypes, Naming, write_docker_tar, write_oci_tar};
+use kiln_exporter::{ExportError, Exported, MediaTypes, Named, Naming, write_docker_tar, write_oci_tar};
 
 use super::push::compression;
 use super::{CommandError, Services};
@@ -13,10 +14,10 @@ use crate::outputs::to_destination;
 use crate::request::UsageError;
 use crate::stored::{StoreBlobs, stored_image};
 
-/// Writes an image as an archive that `docker load`, podman and skopeo read. Several names of one image go into one archive.
+/// Writes images as one archive that `docker load`, podman and skopeo read.
 ///
 /// # Errors
-/// If an image does not exist, the names are of different images, or the archive cannot be written.
+/// If an image does not exist, or the archive cannot be written.
 pub(crate) fn save(args: &SaveArgs, services: &Services) -> Result<(), CommandError> {
     let layers =
         LayerOptions { compression: compression(args.compression.as_deref())?, ..LayerOptions::default() };
@@ -25,24 +26,28 @@ pub(crate) fn save(args: &SaveArgs, services: &Services) -> Result<(), CommandEr
         "oci" | "oci-archive" => false,
         other => return Err(UsageError::value("format", other, "expected docker or oci").into()),
     };
-    let mut names: Vec<Reference> = Vec::new();
-    let mut image = None;
+    let mut chosen: Vec<(StoredImage, Naming)> = Vec::new();
     for typed in &args.images {
         let found = local::find(&services.store, typed)?;
-        names.extend(typed.parse::<Reference>().ok().filter(|name| found.names.contains(&name.to_string())));
-        match &image {
-            None => image = Some(found),
-            Some(first) if first.id == found.id => {}
-            Some(_) => {
-                let problem = "an archive holds one image here: save the others into archives of their own";
-                return Err(CommandError::Usage(problem.to_owned()));
+        let name = typed.parse::<Reference>().ok().filter(|name| found.names.contains(&name.to_string()));
+        match chosen.iter_mut().find(|(image, _)| image.id == found.id) {
+            Some((_, naming)) => naming.names.extend(name),
+            None => {
+                let naming = Naming { names: Vec::from_iter(name), created: now_seconds() };
+                chosen.push((found, naming));
             }
         }
     }
-    let Some(image) = image else { return Ok(()) };
     let media_types = if docker { MediaTypes::Docker } else { MediaTypes::Oci };
-    let packaged = stored_image(&services.store, &image.record, &layers, media_types, None)?;
-    let naming = Naming { names, created: now_seconds() };
+    let packaged = chosen
+        .iter()
+        .map(|(image, _)| stored_image(&services.store, &image.record, &layers, media_types, None))
+        .collect::<Result<Vec<_>, _>>()?;
+    let images: Vec<Named<'_>> = packaged
+        .iter()
+        .zip(&chosen)
+        .map(|(packaged, (_, naming))| (Exported::Image(packaged), naming))
+        .collect();
     let blobs = StoreBlobs::new(services.store.clone());
     let destination = match &args.output {
         Some(path) => Destination::File(path.clone()),
@@ -54,12 +59,7 @@ pub(crate) fn save(args: &SaveArgs, services: &Services) -> Result<(), CommandEr
         None => Destination::Stdout,
     };
     to_destination(&destination, |out| -> Result<(), ExportError> {
-        let exported = Exported::Image(&packaged);
-        if docker {
-            write_docker_tar(out, exported, &naming, &blobs)
-        } else {
-            write_oci_tar(out, exported, &naming, &blobs)
-        }
+        if docker { write_docker_tar(out, &images, &blobs) } else { write_oci_tar(out, &images, &blobs) }
     })?;
     Ok(())
 }

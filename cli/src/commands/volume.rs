@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::prune::confirmed;
+use super::prune::{Reclaimed, confirmed};
 use super::{CommandError, Services, print};
 use crate::args::VolumeCommand;
 use crate::container::directory::Containers;
-use crate::container::volume::{Volume, Volumes};
+use crate::container::volume::Volumes;
 use crate::container::{self, id};
-use crate::progress::size;
-use crate::request::{UsageError, pairs};
+use crate::request::UsageError;
+use crate::request::pairs::{self, has_label};
 use crate::template;
 
 /// Makes, lists, shows and removes volumes.
@@ -43,7 +43,7 @@ pub(crate) fn volume(command: &VolumeCommand, services: &Services) -> Result<Exi
             if !force && !confirmed(&format!("This removes {what} that no container uses."))? {
                 return Ok(ExitCode::SUCCESS);
             }
-            prune(&volumes, &users(&containers)?, *all, filter)?;
+            Reclaimed::tell(&[prune(&containers, *all, filter)?])?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -74,7 +74,7 @@ fn list(
         let wrong = |why: &str| CommandError::from(UsageError::value("filter", text, why));
         match text.split_once('=') {
             Some(("name", name)) => all.retain(|volume| volume.name.contains(name)),
-            Some(("label", label)) => all.retain(|volume| has_label(volume, label)),
+            Some(("label", label)) => all.retain(|volume| has_label(&volume.labels, label)),
             Some(("driver", driver)) => all.retain(|_| driver == "local"),
             Some(("dangling", answer)) => {
                 let dangling = match answer {
@@ -101,16 +101,8 @@ fn list(
         })
         .collect();
     let columns = [("Driver", "DRIVER"), ("Name", "VOLUME NAME")];
-    let text =
-        template::list(format, &columns, &rows).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let text = template::list(format, &columns, &rows)?;
     print(&text)
-}
-
-fn has_label(volume: &Volume, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((name, value)) => volume.labels.get(name).is_some_and(|found| found == value),
-        None => volume.labels.contains_key(wanted),
-    }
 }
 
 fn inspect(volumes: &Volumes, names: &[String], format: &str) -> Result<ExitCode, CommandError> {
@@ -131,7 +123,7 @@ fn inspect(volumes: &Volumes, names: &[String], format: &str) -> Result<ExitCode
     // What was found is shown all the same, as Docker does it.
     let text = match format {
         "json" => format!("{}\n", serde_json::to_string_pretty(&found)?),
-        _ => template::list(format, &[], &found).map_err(|error| CommandError::Usage(error.to_string()))?,
+        _ => template::list(format, &[], &found)?,
     };
     print(&text)?;
     Ok(code)
@@ -168,30 +160,31 @@ fn remove(
     Ok(code)
 }
 
-fn prune(
-    volumes: &Volumes,
-    users: &BTreeMap<String, BTreeSet<String>>,
+/// Removes the volumes that no container uses: those without a name, or all of them.
+///
+/// # Errors
+/// A filter that cannot be understood, or a volume that cannot be removed.
+pub(crate) fn prune(
+    containers: &Containers,
     all: bool,
     filters: &[String],
-) -> Result<(), CommandError> {
-    let mut gone = volumes.all()?;
-    gone.retain(|volume| !users.contains_key(&volume.name) && (all || volume.anonymous));
+) -> Result<Reclaimed, CommandError> {
+    let (volumes, users) = (Volumes::beside(containers), users(containers)?);
+    let mut unused = volumes.all()?;
+    unused.retain(|volume| !users.contains_key(&volume.name) && (all || volume.anonymous));
     for text in filters {
         match text.split_once('=') {
-            Some(("label", label)) => gone.retain(|volume| has_label(volume, label)),
-            Some(("label!", label)) => gone.retain(|volume| !has_label(volume, label)),
+            Some(("label", label)) => unused.retain(|volume| has_label(&volume.labels, label)),
+            Some(("label!", label)) => unused.retain(|volume| !has_label(&volume.labels, label)),
             Some(("all", "true" | "1")) => {}
             _ => return Err(UsageError::value("filter", text, "expected label=… or label!=…").into()),
         }
     }
-    let (mut text, mut bytes) = (String::new(), 0);
-    for volume in &gone {
+    let mut bytes = 0;
+    for volume in &unused {
         bytes += container::disk::bytes(&volumes.data(&volume.name));
         volumes.remove(&volume.name)?;
-        text.push_str(&format!("{}\n", volume.name));
     }
-    if !gone.is_empty() {
-        text = format!("Deleted Volumes:\n{text}\n");
-    }
-    print(&format!("{text}Total reclaimed space: {}\n", size(bytes)))
+    let gone = unused.into_iter().map(|volume| volume.name).collect();
+    Ok(Reclaimed { head: "Deleted Volumes", gone, bytes })
 }

@@ -154,7 +154,7 @@ async fn one(ending: &Ending<'_>) -> Result<Option<Value>, CommandError> {
                         write_layout(path, packaged.exported(), &naming, &blobs)
                     }
                     destination => to_destination(destination, |out| {
-                        write_oci_tar(out, packaged.exported(), &naming, &blobs)
+                        write_oci_tar(out, &[(packaged.exported(), &naming)], &blobs)
                     }),
                 }
             })
@@ -169,7 +169,7 @@ async fn one(ending: &Ending<'_>) -> Result<Option<Value>, CommandError> {
             blocking(move || {
                 let blobs = StoreBlobs::new(store);
                 to_destination(&destination, |out| {
-                    write_docker_tar(out, packaged.exported(), &naming, &blobs)
+                    write_docker_tar(out, &[(packaged.exported(), &naming)], &blobs)
                 })
             })
             .await?;

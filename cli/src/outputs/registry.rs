@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use kiln_exporter::{BlobRead, PushTo};
 
-use super::Ending;
 use super::packaged::Packaged;
+use super::{Ending, record};
 use crate::error::CommandError;
+use crate::pushed;
 use crate::stored::StoreBlobs;
 use crate::uplink::{Uplink, places_of};
 
@@ -28,6 +29,9 @@ pub(super) async fn push(ending: &Ending<'_>, by_digest: bool) -> Result<Package
     let from = places_of(&store, packaged.exported().layers());
     let to = PushTo { names: names.to_vec(), by_digest, from, sent };
     let blobs: Arc<dyn BlobRead> = Arc::new(StoreBlobs::new(store));
-    kiln_exporter::push(&client, packaged.exported(), &to, &blobs, &*watch).await?;
+    let digest = kiln_exporter::push(&client, packaged.exported(), &to, &blobs, &*watch).await?;
+    for name in *names {
+        pushed::note(&services.store, &record(&ending.built[0]), name, &digest)?;
+    }
     Ok(packaged)
 }

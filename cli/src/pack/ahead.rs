@@ -100,7 +100,12 @@ fn packed(output: &Output) -> Option<Work> {
 
 impl Ahead {
     /// For a build whose result is `root`; `None` if no output needs its layers packed, and nobody asks for the image's id.
-    pub(crate) fn begin(store: &Store, request: &BuildRequest, graph: &Graph, root: VertexId) -> Option<Self> {
+    pub(crate) fn begin(
+        store: &Store,
+        request: &BuildRequest,
+        graph: &Graph,
+        root: VertexId,
+    ) -> Option<Self> {
         let work = request.outputs.iter().find_map(packed);
         let work = work.or_else(|| request.wants_id().then_some(Work::Digest))?;
         let mut of_image = HashSet::new();

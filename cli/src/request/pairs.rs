@@ -46,3 +46,11 @@ pub(crate) fn file(path: &Path, environment: &Environment) -> Result<Vec<(String
     }
     Ok(variables(&lines, environment))
 }
+
+/// Whether `wanted`, `K` or `K=V`, is among `labels`.
+pub(crate) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
+        None => labels.contains_key(wanted),
+    }
+}

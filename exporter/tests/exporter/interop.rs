@@ -23,7 +23,7 @@ fn skopeo_reads_layouts_and_tars_in_every_compression() {
         let layout = dir.path().join(format!("layout-{}", format.as_str()));
         let tar = dir.path().join(format!("{}.tar", format.as_str()));
         write_layout(&layout, Exported::Image(&image), &naming(&["app:1"]), &blobs).unwrap();
-        to_file(&tar, |out| write_oci_tar(out, Exported::Image(&image), &naming(&["app:1"]), &blobs))
+        to_file(&tar, |out| write_oci_tar(out, &[(Exported::Image(&image), &naming(&["app:1"]))], &blobs))
             .unwrap();
         for source in [format!("oci:{}:1", layout.display()), format!("oci-archive:{}:1", tar.display())] {
             let said = succeed(peer("skopeo").unwrap().args(["inspect", &source]));
@@ -70,7 +70,7 @@ fn podman_loads_a_docker_tar_with_all_its_names() {
         let (image, blobs) = image(media_types, format, "linux/amd64");
         let tar = dir.path().join("image.tar");
         let names = naming(&["kiln-test:1", "kiln-test:2"]);
-        to_file(&tar, |out| write_docker_tar(out, Exported::Image(&image), &names, &blobs)).unwrap();
+        to_file(&tar, |out| write_docker_tar(out, &[(Exported::Image(&image), &names)], &blobs)).unwrap();
         let store = tempfile::tempdir().unwrap();
         let podman = || {
             let mut podman = peer("podman").unwrap();

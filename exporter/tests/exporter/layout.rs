@@ -102,7 +102,7 @@ fn tars_are_sorted_and_the_same_each_time() {
     let tar = |docker: bool| {
         let mut out = Vec::new();
         let write = if docker { write_docker_tar } else { write_oci_tar };
-        write(&mut out, Exported::Image(&image), &naming(&["app:1", "app:2"]), &blobs).unwrap();
+        write(&mut out, &[(Exported::Image(&image), &naming(&["app:1", "app:2"]))], &blobs).unwrap();
         out
     };
     for docker in [false, true] {
@@ -120,8 +120,12 @@ fn tars_are_sorted_and_the_same_each_time() {
 fn the_list_for_docker_names_configuration_tags_and_layers() {
     let (image, blobs) = sample();
     let mut out = Vec::new();
-    write_docker_tar(&mut out, Exported::Image(&image), &naming(&["app:1", "localhost:5000/app:2"]), &blobs)
-        .unwrap();
+    write_docker_tar(
+        &mut out,
+        &[(Exported::Image(&image), &naming(&["app:1", "localhost:5000/app:2"]))],
+        &blobs,
+    )
+    .unwrap();
     let mut archive = tar::Archive::new(&out[..]);
     let found = archive.entries().unwrap().map(Result::unwrap);
     let mut found = found.filter(|entry| entry.path().unwrap() == Path::new("manifest.json"));

@@ -47,6 +47,45 @@ fn layers_that_the_registry_has_are_neither_sent_nor_fetched_again() {
 }
 
 #[test]
+fn an_image_knows_the_digest_that_a_registry_has_it_under() {
+    let (Some(registry), Some(skopeo)) = (Registry::start(Login::Open), Peer::find("skopeo")) else { return };
+    let env = TestEnv::new();
+    env.file("Dockerfile", "FROM scratch\nCOPY a /\n").file("a", "a");
+    let [built, pushed, second] = ["built:1", "pushed:1", "pushed:2"].map(|name| registry.name(name));
+    let at = |env: &TestEnv, name: &str| {
+        let shown = env.kiln(["inspect", "--format", "{{index .RepoDigests 0}}", name]).run().success();
+        shown.stdout().trim().to_owned()
+    };
+    let there = |name: &str| {
+        let image = format!("docker://{name}");
+        let digest = skopeo.run(["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &image]);
+        format!("{}@{}", name.rsplit_once(':').expect("a tag").0, digest.success().stdout().trim())
+    };
+    // With a build, with a push of all tags, and with a pull.
+    env.build(["--push", "--tag", &built]).success();
+    assert_eq!(at(&env, &built), there(&built));
+    for name in [&pushed, &second] {
+        env.kiln(["tag", &built, name]).run().success();
+    }
+    let repository = registry.name("pushed");
+    env.kiln(["push", "--all-tags", &repository]).run().success().says(["pushed:1", "pushed:2"]);
+    env.kiln(["rmi", &built]).run().success();
+    assert_eq!(at(&env, &second), there(&second));
+    env.kiln(["push", "--all-tags", &pushed]).run().failure(1).says(["--all-tags", "pushed:1"]);
+    let other = TestEnv::new();
+    other.kiln(["pull", &second]).run().success();
+    assert_eq!(at(&other, &second), there(&second));
+    let listed = other.kiln(["images", "--digests", "--format", "{{.Digest}}"]).run().success().stdout();
+    assert!(there(&second).ends_with(listed.trim()), "{listed}");
+    // Nobody else has what was only built.
+    env.file("a", "b").build(["--tag=mine"]).success();
+    assert_eq!(
+        env.kiln(["inspect", "--format", "{{len .RepoDigests}}", "mine"]).run().success().stdout(),
+        "0\n"
+    );
+}
+
+#[test]
 fn a_push_tells_how_many_bytes_went() {
     let Some(registry) = Registry::start(Login::Open) else { return };
     let env = TestEnv::new();

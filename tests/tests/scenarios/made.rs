@@ -24,7 +24,12 @@ impl Made {
     }
 
     /// Builds with something on standard input.
-    pub(crate) fn with_input(env: &TestEnv, words: &[&str], context: &str, input: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn with_input(
+        env: &TestEnv,
+        words: &[&str],
+        context: &str,
+        input: impl Into<Vec<u8>>,
+    ) -> Self {
         let dir = tempfile::tempdir_in(env.path(".")).expect("mkdir");
         let output = format!("--output=type=local,dest={}", dir.path().join("out").display());
         let all = ["build", "--progress=rawjson", &output].into_iter().chain(words.iter().copied());

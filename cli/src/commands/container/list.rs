@@ -14,6 +14,7 @@ use crate::container::{disk, id, ports};
 use crate::environment::now;
 use crate::error::CommandError;
 use crate::request::UsageError;
+use crate::request::pairs::has_label;
 use crate::{table, template};
 
 /// A container with all that is known of it.
@@ -64,8 +65,7 @@ pub(crate) fn list(args: &PsArgs, containers: &Containers) -> Result<ExitCode, C
         columns.push(("Size", "SIZE"));
     }
     let values: Vec<Value> = rows.iter().map(|row| value(row, args.no_trunc)).collect();
-    let text = template::list(&args.format, &columns, &values)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let text = template::list(&args.format, &columns, &values)?;
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -179,16 +179,9 @@ pub(crate) fn filter(text: &str) -> Result<(String, String), CommandError> {
 /// Filters of one key are alternatives, but for labels; different keys have to fit all.
 fn passes(row: &Row, filters: &[(String, String)]) -> bool {
     filters.iter().all(|(key, value)| match key.as_str() {
-        "label" => has_label(row, value),
+        "label" => has_label(&row.config.labels, value),
         _ => filters.iter().filter(|(other, _)| other == key).any(|(key, value)| fits(row, key, value)),
     })
-}
-
-fn has_label(row: &Row, value: &str) -> bool {
-    match value.split_once('=') {
-        Some((name, value)) => row.config.labels.get(name).is_some_and(|found| found == value),
-        None => row.config.labels.contains_key(value),
-    }
 }
 
 fn fits(row: &Row, key: &str, value: &str) -> bool {

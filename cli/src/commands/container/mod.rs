@@ -19,7 +19,7 @@ mod stop;
 use std::process::ExitCode;
 
 pub(crate) use inspect::inspect;
-pub(crate) use remove::prune;
+pub(crate) use remove::{prune, remove_idle};
 
 use super::{CommandError, print};
 use crate::args::{ContainerCommand, NamesArgs, RenameArgs, TopArgs};

@@ -1,12 +1,11 @@
 //! `kiln rm` and `kiln container prune`.
 
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use super::print;
 use super::stop::stop_one;
 use crate::args::{PruneContainersArgs, RmArgs};
-use crate::commands::prune::confirmed;
+use crate::commands::prune::{Reclaimed, confirmed};
 use crate::container::config::Config;
 use crate::container::create::root_name;
 use crate::container::directory::{Container, Containers};
@@ -14,10 +13,8 @@ use crate::container::error::ContainerError;
 use crate::container::supervisor::thaw_what_was_left;
 use crate::container::volume::Volumes;
 use crate::container::{disk, signal};
-use crate::environment::now;
 use crate::error::CommandError;
-use crate::progress::size;
-use crate::request::UsageError;
+use crate::request::fitting::Fitting;
 use crate::wiring::Services;
 
 /// Removes containers.
@@ -83,16 +80,26 @@ pub(crate) fn remove_one(
 /// # Errors
 /// A filter that cannot be understood.
 pub(crate) fn prune(args: &PruneContainersArgs, services: &Services) -> Result<(), CommandError> {
-    let filters = args.filter.iter().map(|text| Fitting::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let filters = Fitting::all(&args.filter)?;
     if !args.force && !confirmed("This removes all containers that do not run.")? {
         return Ok(());
     }
+    Reclaimed::tell(&[remove_idle(&filters, services)?])
+}
+
+/// Removes the containers that do not run and fit.
+///
+/// # Errors
+/// If one cannot be removed.
+pub(crate) fn remove_idle(filters: &[Fitting], services: &Services) -> Result<Reclaimed, CommandError> {
     let containers = Containers::of(services.store.root());
-    let (mut text, mut bytes) = (String::new(), 0);
+    let (mut gone, mut bytes) = (Vec::new(), 0);
     for container in containers.all()? {
         // One that is being removed just now needs nothing more.
         let (Ok(config), Ok(state)) = (container.config(), container.state()) else { continue };
-        if state.status.is_active() || !filters.iter().all(|filter| filter.fits(&config)) {
+        let made = humantime::parse_rfc3339(&config.created).ok();
+        let fits = filters.iter().all(|filter| filter.fits(made, &config.labels));
+        if state.status.is_active() || !fits {
             continue;
         }
         let size = disk::bytes(&container.path.join("layer/tree"));
@@ -102,48 +109,7 @@ pub(crate) fn prune(args: &PruneContainersArgs, services: &Services) -> Result<(
             removed => removed?,
         }
         bytes += size;
-        text.push_str(&format!("{}\n", container.id));
+        gone.push(container.id);
     }
-    if !text.is_empty() {
-        text = format!("Deleted Containers:\n{text}\n");
-    }
-    print(&format!("{text}Total reclaimed space: {}\n", size(bytes)))
-}
-
-/// `--filter` of `kiln container prune`.
-enum Fitting {
-    /// Made at this time at the latest.
-    Until(SystemTime),
-    Label(String, bool),
-}
-
-impl Fitting {
-    fn parse(text: &str) -> Result<Self, UsageError> {
-        let wrong = |why: &str| UsageError::value("filter", text, why);
-        match text.split_once('=') {
-            Some(("label", label)) => Ok(Self::Label(label.to_owned(), true)),
-            Some(("label!", label)) => Ok(Self::Label(label.to_owned(), false)),
-            Some(("until", time)) => {
-                let ago = humantime::parse_duration(time).ok().and_then(|age| now().checked_sub(age));
-                let time = ago.or_else(|| humantime::parse_rfc3339_weak(time).ok());
-                time.map(Self::Until).ok_or_else(|| wrong("expected a time, or how long ago it was"))
-            }
-            _ => Err(wrong("expected until=…, label=… or label!=…")),
-        }
-    }
-
-    fn fits(&self, config: &Config) -> bool {
-        match self {
-            Self::Until(time) => {
-                humantime::parse_rfc3339(&config.created).is_ok_and(|created| created <= *time)
-            }
-            Self::Label(label, wanted) => {
-                let has = match label.split_once('=') {
-                    Some((name, value)) => config.labels.get(name).is_some_and(|found| found == value),
-                    None => config.labels.contains_key(label),
-                };
-                has == *wanted
-            }
-        }
-    }
+    Ok(Reclaimed { head: "Deleted Containers", gone, bytes })
 }

@@ -47,8 +47,7 @@ pub(crate) fn stats(args: &StatsArgs, containers: &Containers) -> Result<ExitCod
         let now = look(args, containers)?;
         let rows: Vec<Value> =
             now.iter().map(|seen| row(seen, before.get(&seen.id), args.no_trunc)).collect();
-        let text = template::list(&args.format, &COLUMNS, &rows)
-            .map_err(|error| CommandError::Usage(error.to_string()))?;
+        let text = template::list(&args.format, &COLUMNS, &rows)?;
         // Over what was shown before.
         let clear = if args.no_stream || !is_terminal { "" } else { "\x1b[H\x1b[2J" };
         print(&format!("{clear}{text}"))?;
