@@ -14,7 +14,7 @@ import sys
 
 sys.dont_write_bytecode = True
 from growth import growth, rungs
-from tools import Buildah, Crun, Docker, Kiln, Registry, busybox, debian
+from tools import Buildah, Crun, Docker, Kiln, Registry, busybox, debian, sweep
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORKLOADS = os.path.join(HERE, "../../shared/bench/workloads.py")
@@ -151,6 +151,7 @@ class Bench:
     def __init__(self, args):
         self.args, self.dir = args, os.path.abspath(args.dir)
         os.makedirs(self.dir, exist_ok=True)
+        sweep(self.dir)
         base = busybox(self.dir)
         self.kiln = Kiln(os.path.abspath(args.kiln), self.dir, base)
         self.buildah = Buildah.find(self.dir, base)
@@ -196,6 +197,7 @@ def main():
         ALL[name](bench, table)
         with open(args.out, "w") as file:  # after each, so that an interrupted run has its results
             file.write(head + table.text())
+    sweep(bench.dir)
     print(head + table.text())
 
 

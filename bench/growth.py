@@ -1,8 +1,8 @@
 """How kiln's times grow: ten times the files, the steps, the builds in the store; and what it costs to be an ordinary user."""
 import os
 import pwd
-import shutil
 import subprocess
+import tempfile
 
 from tools import Kiln
 
@@ -61,20 +61,13 @@ class Rootless(Kiln):
     def __init__(self, kiln):
         user = pwd.getpwnam("kiln-test")
         self.ids = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        directory = f"{kiln.dir}/rootless"
-        shutil.rmtree(directory, ignore_errors=True)
-        os.makedirs(directory)
+        # Removed in the end as a store is.
+        directory = tempfile.mkdtemp(prefix="store-", dir=kiln.dir)
         os.chown(directory, user.pw_uid, user.pw_gid)
         super().__init__(kiln.binary, directory, kiln.base)
 
     def run(self, words):
         return super().run(self.ids + words)
-
-    def reset(self):
-        # Owners of files in the store are those of a user namespace: who is root there removes them.
-        subprocess.run(self.ids + [self.binary, "prune", "--all", "--force"], env=self.env, capture_output=True)
-        shutil.rmtree(f"{self.dir}/kiln", ignore_errors=True)
-        self.import_base("busybox", f"{self.base}.tar")
 
     def import_base(self, name, tar):
         path = "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin"

@@ -8,6 +8,7 @@ mod group;
 mod history;
 mod image;
 mod imagetools;
+mod lazy;
 mod limits;
 mod network;
 mod run;
@@ -28,6 +29,7 @@ pub(crate) use self::group::{BuilderCommand, BuilderGroup, ImageGroup, PruneSyst
 pub(crate) use self::history::{HistoryArgs, HistoryCommand};
 pub(crate) use self::image::{ImagesArgs, PruneImagesArgs, RmiArgs, TagArgs};
 pub(crate) use self::imagetools::{CreateArgs, ImageCopyArgs, ImagetoolsCommand, InspectRemoteArgs};
+pub(crate) use self::lazy::Lazy;
 pub(crate) use self::limits::{LimitArgs, MachineArgs};
 pub(crate) use self::network::{NetworkArgs, NetworkCommand};
 pub(crate) use self::run::RunArgs;
@@ -60,22 +62,22 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
-    Build(Box<BuildArgs>),
+    Build(Lazy<Box<BuildArgs>>),
     /// What to do with containers.
     #[command(flatten)]
     Containers(ContainerCommand),
     /// The same, as a group
     #[command(subcommand, hide = true)]
-    Container(ContainerGroup),
+    Container(Lazy<ContainerGroup>),
     /// What is about images, as a group
     #[command(subcommand, hide = true)]
-    Image(ImageGroup),
+    Image(Lazy<ImageGroup>),
     /// What is about builds, as a group
     #[command(subcommand, alias = "builder", hide = true)]
-    Buildx(BuilderGroup),
+    Buildx(Lazy<BuilderGroup>),
     /// What is about the store as a whole, as a group
     #[command(subcommand, hide = true)]
-    System(SystemGroup),
+    System(Lazy<SystemGroup>),
     /// `kiln container prune`
     #[command(skip)]
     PruneContainers(PruneContainersArgs),
@@ -89,51 +91,51 @@ pub(crate) enum Command {
     #[command(skip)]
     Builder(BuilderCommand),
     /// Download an image from a registry
-    Pull(PullArgs),
+    Pull(Lazy<PullArgs>),
     /// Upload an image to a registry
-    Push(PushArgs),
+    Push(Lazy<PushArgs>),
     /// List images
-    Images(ImagesArgs),
+    Images(Lazy<ImagesArgs>),
     /// Give an image another name
-    Tag(TagArgs),
+    Tag(Lazy<TagArgs>),
     /// Remove images
-    Rmi(RmiArgs),
+    Rmi(Lazy<RmiArgs>),
     /// Show a container's or an image's configuration
-    Inspect(InspectArgs),
+    Inspect(Lazy<InspectArgs>),
     /// List past builds and show them, or show how an image was made
-    History(HistoryArgs),
+    History(Lazy<HistoryArgs>),
     /// Write images to a tar archive
-    Save(SaveArgs),
+    Save(Lazy<SaveArgs>),
     /// Read images from a tar archive or an OCI layout
-    Load(LoadArgs),
+    Load(Lazy<LoadArgs>),
     /// Make an image of a root file system in a tar archive
-    Import(ImportArgs),
+    Import(Lazy<ImportArgs>),
     /// Look at images at registries, join and copy them there
     #[command(subcommand)]
-    Imagetools(ImagetoolsCommand),
+    Imagetools(Lazy<ImagetoolsCommand>),
     /// Log in to a registry
-    Login(LoginArgs),
+    Login(Lazy<LoginArgs>),
     /// Log out from a registry
-    Logout(LogoutArgs),
+    Logout(Lazy<LogoutArgs>),
     /// Remove what no image needs
-    Prune(PruneArgs),
+    Prune(Lazy<PruneArgs>),
     /// Show what the store takes on disk
-    Du(DuArgs),
+    Du(Lazy<DuArgs>),
     /// Verify every blob, layer and manifest of the store
-    Fsck(FsckArgs),
+    Fsck(Lazy<FsckArgs>),
     /// Show the version
-    Version(FormatArgs),
+    Version(Lazy<FormatArgs>),
     /// Show what kiln can do on this machine, and why not more
-    Info(FormatArgs),
+    Info(Lazy<FormatArgs>),
     /// Make and look at networks that containers share
     #[command(subcommand)]
-    Network(NetworkCommand),
+    Network(Lazy<NetworkCommand>),
     /// Make and look at directories that outlive containers
     #[command(subcommand)]
-    Volume(VolumeCommand),
+    Volume(Lazy<VolumeCommand>),
     /// Carry results of steps and cache mounts to other machines
     #[command(subcommand)]
-    Cache(CacheCommand),
+    Cache(Lazy<CacheCommand>),
     /// Hold a network until its last container has gone
     #[command(name = crate::networks::HUB_WORD, hide = true)]
     NetworkHub {
@@ -145,18 +147,18 @@ pub(crate) enum Command {
     SyncStore,
     /// Look at what kiln makes of a Dockerfile
     #[command(subcommand)]
-    Debug(DebugCommand),
+    Debug(Lazy<DebugCommand>),
 }
 
 impl Command {
     /// The same command without the group that it was typed in.
     pub(crate) fn without_group(self) -> Self {
         match self {
-            Self::Container(ContainerGroup::One(command)) => Self::Containers(command),
-            Self::Container(ContainerGroup::Prune(args)) => Self::PruneContainers(args),
-            Self::Image(group) => group.into(),
-            Self::Buildx(group) => group.into(),
-            Self::System(group) => group.into(),
+            Self::Container(Lazy(ContainerGroup::One(command))) => Self::Containers(command),
+            Self::Container(Lazy(ContainerGroup::Prune(args))) => Self::PruneContainers(args),
+            Self::Image(Lazy(group)) => group.into(),
+            Self::Buildx(Lazy(group)) => group.into(),
+            Self::System(Lazy(group)) => group.into(),
             alone => alone,
         }
     }

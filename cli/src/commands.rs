@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use kiln_cache::{ImageRecord, Store};
 use kiln_core::LayerId;
 
-use crate::args::{Cli, Command, DebugCommand};
+use crate::args::{Cli, Command, DebugCommand, Lazy};
 use crate::container::directory::Containers;
 use crate::environment::Environment;
 pub(crate) use crate::error::CommandError;
@@ -58,7 +58,7 @@ pub(crate) fn perform(cli: &Cli, environment: Environment) -> Result<ExitCode, C
         Command::Network(command) => return done(network::network(command, cli, &environment)),
         Command::NetworkHub { name } => return done(network::hub(name, cli, &environment)),
         Command::Debug(command)
-            if !matches!(command, DebugCommand::Graph { .. } | DebugCommand::Shell { .. }) =>
+            if !matches!(&**command, DebugCommand::Graph { .. } | DebugCommand::Shell { .. }) =>
         {
             return done(debug::debug(command, &environment));
         }
@@ -111,8 +111,12 @@ fn perform_in(cli: &Cli, services: &Services) -> Result<ExitCode, CommandError> 
         Command::Du(args) => done(du::du(args, services)),
         Command::Fsck(args) => fsck::fsck(args, services),
         Command::Info(args) => done(info::info(args, services)),
-        Command::Debug(DebugCommand::Graph { format, build }) => done(debug::graph(format, build, services)),
-        Command::Debug(DebugCommand::Shell { step, build }) => done(debug::shell(step, build, services)),
+        Command::Debug(Lazy(DebugCommand::Graph { format, build })) => {
+            done(debug::graph(format, build, services))
+        }
+        Command::Debug(Lazy(DebugCommand::Shell { step, build })) => {
+            done(debug::shell(step, build, services))
+        }
         Command::Version(_)
         | Command::Login(_)
         | Command::Logout(_)

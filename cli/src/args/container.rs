@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{CommitArgs, CopyArgs, DiffArgs, ExportArgs, RunArgs};
+use super::{CommitArgs, CopyArgs, DiffArgs, ExportArgs, Lazy, RunArgs};
 
 /// What keeps a container: options of `kiln run` and `kiln create` about its life.
 #[derive(Debug, Args)]
@@ -81,50 +81,50 @@ pub(crate) struct KeepArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// Run a command in a new container
-    Run(Box<RunArgs>),
+    Run(Lazy<Box<RunArgs>>),
     /// Make a container without starting it
-    Create(Box<RunArgs>),
+    Create(Lazy<Box<RunArgs>>),
     /// Start containers
-    Start(StartArgs),
+    Start(Lazy<StartArgs>),
     /// Stop containers
-    Stop(StopArgs),
+    Stop(Lazy<StopArgs>),
     /// Stop containers and start them again
-    Restart(StopArgs),
+    Restart(Lazy<StopArgs>),
     /// Send a signal to containers
-    Kill(KillArgs),
+    Kill(Lazy<KillArgs>),
     /// Remove containers
-    Rm(RmArgs),
+    Rm(Lazy<RmArgs>),
     /// List containers
     #[command(visible_aliases = ["ls", "list"])]
-    Ps(PsArgs),
+    Ps(Lazy<PsArgs>),
     /// Run a command in a running container
-    Exec(ExecArgs),
+    Exec(Lazy<ExecArgs>),
     /// Show what a container wrote
-    Logs(LogsArgs),
+    Logs(Lazy<LogsArgs>),
     /// Attach the terminal to a running container
-    Attach(AttachArgs),
+    Attach(Lazy<AttachArgs>),
     /// Wait until containers end, and print their exit codes
-    Wait(NamesArgs),
+    Wait(Lazy<NamesArgs>),
     /// List the processes of a container
-    Top(TopArgs),
+    Top(Lazy<TopArgs>),
     /// Give a container another name
-    Rename(RenameArgs),
+    Rename(Lazy<RenameArgs>),
     /// Show the published ports of a container
-    Port(PortArgs),
+    Port(Lazy<PortArgs>),
     /// Show what containers take of the machine
-    Stats(StatsArgs),
+    Stats(Lazy<StatsArgs>),
     /// Stop all processes of containers from running
-    Pause(NamesArgs),
+    Pause(Lazy<NamesArgs>),
     /// Let the processes of paused containers go on
-    Unpause(NamesArgs),
+    Unpause(Lazy<NamesArgs>),
     /// Copy files between a container and the host, or an image between registries
-    Cp(CopyArgs),
+    Cp(Lazy<CopyArgs>),
     /// Show what a container has changed of its image's files
-    Diff(DiffArgs),
+    Diff(Lazy<DiffArgs>),
     /// Write a container's files as a tar archive
-    Export(ExportArgs),
+    Export(Lazy<ExportArgs>),
     /// Make an image of a container
-    Commit(CommitArgs),
+    Commit(Lazy<CommitArgs>),
 }
 
 /// `kiln container`: the same and what `kiln` has another meaning for.

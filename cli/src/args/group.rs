@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::image::{ImagesArgs, PruneImagesArgs, RmiArgs, TagArgs};
 use super::{
-    BuildArgs, Command, DuArgs, FormatArgs, HistoryArgs, ImagetoolsCommand, ImportArgs, InspectArgs,
+    BuildArgs, Command, DuArgs, FormatArgs, HistoryArgs, ImagetoolsCommand, ImportArgs, InspectArgs, Lazy,
     LoadArgs, PruneArgs, PullArgs, PushArgs, SaveArgs,
 };
 
@@ -116,20 +116,20 @@ pub(crate) struct PruneSystemArgs {
 impl From<ImageGroup> for Command {
     fn from(group: ImageGroup) -> Self {
         match group {
-            ImageGroup::Build(args) => Self::Build(args),
-            ImageGroup::History(args) => Self::History(args),
-            ImageGroup::Import(args) => Self::Import(args),
+            ImageGroup::Build(args) => Self::Build(Lazy(args)),
+            ImageGroup::History(args) => Self::History(Lazy(args)),
+            ImageGroup::Import(args) => Self::Import(Lazy(args)),
             ImageGroup::Inspect(args) => {
-                Self::Inspect(InspectArgs { kind: Some("image".to_owned()), ..args })
+                Self::Inspect(Lazy(InspectArgs { kind: Some("image".to_owned()), ..args }))
             }
-            ImageGroup::Load(args) => Self::Load(args),
-            ImageGroup::Ls(args) => Self::Images(args),
+            ImageGroup::Load(args) => Self::Load(Lazy(args)),
+            ImageGroup::Ls(args) => Self::Images(Lazy(args)),
             ImageGroup::Prune(args) => Self::PruneImages(args),
-            ImageGroup::Pull(args) => Self::Pull(args),
-            ImageGroup::Push(args) => Self::Push(args),
-            ImageGroup::Rm(args) => Self::Rmi(args),
-            ImageGroup::Save(args) => Self::Save(args),
-            ImageGroup::Tag(args) => Self::Tag(args),
+            ImageGroup::Pull(args) => Self::Pull(Lazy(args)),
+            ImageGroup::Push(args) => Self::Push(Lazy(args)),
+            ImageGroup::Rm(args) => Self::Rmi(Lazy(args)),
+            ImageGroup::Save(args) => Self::Save(Lazy(args)),
+            ImageGroup::Tag(args) => Self::Tag(Lazy(args)),
         }
     }
 }
@@ -137,12 +137,12 @@ impl From<ImageGroup> for Command {
 impl From<BuilderGroup> for Command {
     fn from(group: BuilderGroup) -> Self {
         match group {
-            BuilderGroup::Build(args) => Self::Build(args),
-            BuilderGroup::Du(args) => Self::Du(args),
-            BuilderGroup::History(args) => Self::History(args),
-            BuilderGroup::Imagetools(command) => Self::Imagetools(command),
-            BuilderGroup::Prune(args) => Self::Prune(args),
-            BuilderGroup::Version(args) => Self::Version(args),
+            BuilderGroup::Build(args) => Self::Build(Lazy(args)),
+            BuilderGroup::Du(args) => Self::Du(Lazy(args)),
+            BuilderGroup::History(args) => Self::History(Lazy(args)),
+            BuilderGroup::Imagetools(command) => Self::Imagetools(Lazy(command)),
+            BuilderGroup::Prune(args) => Self::Prune(Lazy(args)),
+            BuilderGroup::Version(args) => Self::Version(Lazy(args)),
             BuilderGroup::Builder(command) => Self::Builder(command),
         }
     }
@@ -151,8 +151,8 @@ impl From<BuilderGroup> for Command {
 impl From<SystemGroup> for Command {
     fn from(group: SystemGroup) -> Self {
         match group {
-            SystemGroup::Df(args) => Self::Du(args),
-            SystemGroup::Info(args) => Self::Info(args),
+            SystemGroup::Df(args) => Self::Du(Lazy(args)),
+            SystemGroup::Info(args) => Self::Info(Lazy(args)),
             SystemGroup::Prune(args) => Self::PruneSystem(args),
         }
     }
