@@ -39,8 +39,7 @@ pub(crate) fn digests(store: &Store, image: &StoredImage) -> Result<Vec<String>,
     let mut all = Vec::new();
     for name in image.names.iter().filter_map(|name| name.parse::<Reference>().ok()) {
         if let Some(digest) = digest(store, image, &name)? {
-            let repository = name.with_tag("x").familiar();
-            all.push(format!("{}@{digest}", repository.trim_end_matches(":x")));
+            all.push(format!("{}@{digest}", name.familiar_name()));
         }
     }
     all.dedup();

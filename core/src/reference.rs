@@ -81,15 +81,19 @@ impl Reference {
     /// The name as people write it: without `docker.io/library/` where the rest alone means the same, and without a tag that
     /// was not written.
     pub fn familiar(&self) -> String {
+        let mut text = self.familiar_name();
+        self.push_suffix(&mut text, self.tag.as_deref());
+        text
+    }
+
+    /// The registry and repository as people write them, without tag and digest.
+    pub fn familiar_name(&self) -> String {
         let short = match self.repository.strip_prefix("library/") {
             Some(official) if !official.contains('/') => official,
             _ => &self.repository,
         };
         let is_plain = !short.split_once('/').is_some_and(|(first, _)| is_registry(first));
-        let mut text =
-            if self.registry == DEFAULT_REGISTRY && is_plain { short.to_owned() } else { self.name() };
-        self.push_suffix(&mut text, self.tag.as_deref());
-        text
+        if self.registry == DEFAULT_REGISTRY && is_plain { short.to_owned() } else { self.name() }
     }
 
     /// The same repository with another tag and no digest.

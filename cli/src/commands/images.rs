@@ -69,7 +69,7 @@ fn row(
     let (repository, tag) = match name {
         Some(name) => {
             let tag = name.tag_or_latest().unwrap_or(NONE).to_owned();
-            (name.with_tag("x").familiar().trim_end_matches(":x").to_owned(), tag)
+            (name.familiar_name(), tag)
         }
         None => (NONE.to_owned(), NONE.to_owned()),
     };
@@ -148,8 +148,7 @@ impl Filter {
 /// Whether a pattern fits the name as people write it, with its tag or without, or in full.
 fn is_called(name: &Reference, pattern: &str) -> Result<bool, CommandError> {
     let tagged = name.with_tag(name.tag_or_latest().unwrap_or("latest"));
-    let familiar = name.with_tag("x").familiar().trim_end_matches(":x").to_owned();
-    for text in [tagged.familiar(), familiar, tagged.to_string(), name.name()] {
+    for text in [tagged.familiar(), name.familiar_name(), tagged.to_string(), name.name()] {
         let fits = wildcard::matches(pattern, &text);
         if fits
             .map_err(|error| CommandError::from(UsageError::value("filter", pattern, &error.to_string())))?
