@@ -32,6 +32,7 @@ use std::time::Duration;
 use kiln_cache::{Freed, PrunePolicy, RecordKind, Selection, Store, Trait};
 use serde::Deserialize;
 
+use crate::container::roots;
 use crate::environment::{Environment, now};
 use crate::error::CommandError;
 use crate::request::{UsageError, filter, limits};
@@ -177,6 +178,7 @@ impl Automatic {
     /// # Errors
     /// If the store cannot be changed.
     pub(crate) fn collect(&self, store: &Store) -> Result<Freed, CommandError> {
+        roots::let_go_of_gone(store)?;
         let freed = store.collect(&self.rules)?.unwrap_or_default();
         let free = Disk::of(store.root())?.free;
         let path = store.root().join(STAMP);
@@ -219,6 +221,15 @@ pub(crate) fn collect_if_due(store: &Store, environment: &Environment) -> Result
         automatic.collect(store)?;
     }
     Ok(())
+}
+
+/// Takes away what `policy` says, and what containers that are gone had.
+///
+/// # Errors
+/// If the store cannot be changed.
+pub(crate) fn prune(store: &Store, policy: &PrunePolicy) -> Result<Freed, CommandError> {
+    roots::let_go_of_gone(store)?;
+    Ok(store.prune(policy)?)
 }
 
 /// The policy for this store.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{CommandError, Format, Services, print};
 use crate::args::DuArgs;
+use crate::container::roots;
 use crate::environment::now_seconds;
 use crate::progress::size;
 use crate::request::filter::record_filter;
@@ -17,6 +18,8 @@ use crate::table::{Table, age};
 pub(crate) fn du(args: &DuArgs, services: &Services) -> Result<(), CommandError> {
     let format = Format::parse(&args.format, &[Format::Table, Format::Json])?;
     let filter = record_filter(&args.filter)?;
+    // A store that cannot be written is shown as it is.
+    let _ = roots::let_go_of_gone(&services.store);
     let mut usage = services.store.disk_usage()?;
     if !args.filter.is_empty() {
         let latest = filter.unused_for.map(|age| now_seconds().saturating_sub_unsigned(age.as_secs()));

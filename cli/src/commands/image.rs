@@ -8,6 +8,7 @@ use kiln_core::{Compression, CompressionFormat, LayerId, Reference};
 use super::prune::{Reclaimed, confirmed};
 use super::{CommandError, Services};
 use crate::args::PruneImagesArgs;
+use crate::collect;
 use crate::container::directory::Containers;
 use crate::local;
 use crate::request::fitting::Fitting;
@@ -59,7 +60,7 @@ pub(crate) fn remove_unused(
     }
     // What another image has, or a running build uses, is no garbage.
     let selection = Selection::default().and(false, layers.into_iter().map(Trait::Id));
-    let freed = services.store.prune(&PrunePolicy { selection, ..PrunePolicy::default() })?;
+    let freed = collect::prune(&services.store, &PrunePolicy { selection, ..PrunePolicy::default() })?;
     Ok(Reclaimed { head: "Deleted Images", gone, bytes: freed.bytes })
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn prune(args: &PruneArgs, services: &Services) -> Result<(), Command
     let freed = if args.auto {
         collect::automatic(&services.store, &services.environment)?.collect(&services.store)?
     } else {
-        services.store.prune(&policy)?
+        collect::prune(&services.store, &policy)?
     };
     services.store.empty_trash()?;
     let mut text = String::new();

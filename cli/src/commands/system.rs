@@ -5,6 +5,7 @@ use kiln_cache::PrunePolicy;
 use super::prune::{Reclaimed, confirmed};
 use super::{CommandError, Services, container, image, network, volume};
 use crate::args::PruneSystemArgs;
+use crate::collect;
 use crate::container::directory::Containers;
 use crate::networks::UserNetworks;
 use crate::request::fitting::Fitting;
@@ -35,7 +36,7 @@ pub(crate) fn prune(args: &PruneSystemArgs, services: &Services) -> Result<(), C
     }
     // Build results have no labels, and a filter by time was meant for when things were made.
     if filters.is_empty() {
-        let freed = store.prune(&PrunePolicy::default())?;
+        let freed = collect::prune(store, &PrunePolicy::default())?;
         let gone = freed.records.into_iter().map(|record| record.id).collect();
         all.push(Reclaimed { head: "Deleted build cache objects", gone, bytes: freed.bytes });
     }

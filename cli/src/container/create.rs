@@ -13,17 +13,12 @@ use super::directory::{Container, Containers};
 use super::mounts::Mounts;
 use super::network::ContainerNetwork;
 use super::volume::{Fresh, Volumes};
-use super::{fill, id, process, signal};
+use super::{fill, id, process, roots, signal};
 use crate::args::RunArgs;
 use crate::environment::{now, rfc3339};
 use crate::error::CommandError;
 use crate::request::{UsageError, limits, pairs};
 use crate::wiring::Services;
-
-/// The name under which the store keeps a container's layers.
-pub(crate) fn root_name(id: &str) -> String {
-    format!("container {id}")
-}
 
 /// A container that was made, and is removed again unless it is kept.
 #[derive(Debug)]
@@ -68,7 +63,7 @@ pub(crate) fn create(
             let mut kept = image.snapshot.clone();
             // A tall image is mounted as fewer layers, which stay too.
             kept.layers.extend(services.store.stack(&image.snapshot)?.iter().map(|layer| layer.id));
-            services.store.index().set_root(&root_name(&container.id), &kept)?;
+            services.store.index().set_root(&roots::name(&container.id), &kept)?;
         }
         containers.claim(&container, args.keep.name.as_deref())?;
         container.write_config(&config)?;
@@ -83,7 +78,7 @@ pub(crate) fn create(
             // The error tells more than what might go wrong here.
             let _ = container.remove(&containers);
             if lasting {
-                let _ = services.store.index().remove_root(&root_name(&container.id));
+                let _ = services.store.index().remove_root(&roots::name(&container.id));
             }
             Err(error)
         }
@@ -94,7 +89,7 @@ impl Made {
     /// Takes it away again: it could not be started.
     pub(crate) fn discard(&self, store: &Store) {
         let _ = super::removal::remove(&self.containers, &self.container, &self.config);
-        let _ = store.index().remove_root(&root_name(&self.container.id));
+        let _ = store.index().remove_root(&roots::name(&self.container.id));
     }
 }
 

@@ -4,7 +4,7 @@
 //! | module | nouns |
 //! | --- | --- |
 //! | `create`, `process`, `mounts`, `fill` | from flags and an image to a [`config::Config`] |
-//! | `directory`, `config`, `state`, `name`, `id`, `removal` | what is kept of a container, and finding it |
+//! | `directory`, `config`, `state`, `name`, `id`, `removal`, `roots` | what is kept of a container, and finding it |
 //! | `volume` | directories that outlive containers |
 //! | `network`, `sharing`, `ports` | its network, or that of another |
 //! | `bundle`, `supervisor`, `processes`, `usage` | the process that looks after a container |
@@ -34,6 +34,7 @@ pub(crate) mod process;
 mod processes;
 pub(crate) mod protocol;
 pub(crate) mod removal;
+pub(crate) mod roots;
 pub(crate) mod sharing;
 pub(crate) mod signal;
 pub(crate) mod state;

@@ -7,12 +7,11 @@ use super::stop::stop_one;
 use crate::args::{PruneContainersArgs, RmArgs};
 use crate::commands::prune::{Reclaimed, confirmed};
 use crate::container::config::Config;
-use crate::container::create::root_name;
 use crate::container::directory::{Container, Containers};
 use crate::container::error::ContainerError;
 use crate::container::supervisor::thaw_what_was_left;
 use crate::container::volume::Volumes;
-use crate::container::{disk, signal};
+use crate::container::{disk, roots, signal};
 use crate::error::CommandError;
 use crate::request::fitting::Fitting;
 use crate::wiring::Services;
@@ -71,7 +70,7 @@ pub(crate) fn remove_one(
         }
     }
     container.remove(containers)?;
-    services.store.index().remove_root(&root_name(&container.id))?;
+    services.store.index().remove_root(&roots::name(&container.id))?;
     Ok(())
 }
 
